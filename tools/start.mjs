@@ -1,0 +1,29 @@
+/** `npm start`, after set-up: builds the bundled model's engine for 2 ranks (once) and streams English from it. */
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const models = join(root, "models");
+const model = existsSync(models) && readdirSync(models).find((name) => existsSync(join(models, name, "config.json")));
+if (!model) {
+  console.error("start: no bundled model under models/");
+  process.exit(1);
+}
+const engine = join("engines", `${model}-2ranks`);
+
+function kraken(...args) {
+  const result = spawnSync(process.execPath, ["--import", "tsx", join("lib", "cli", "main.ts"), ...args], {
+    cwd: root,
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  if (result.status !== 0) process.exit(result.status ?? 1);
+}
+
+console.error(`kraken build ${join("models", model)} --output ${engine} --ranks 2`);
+kraken("build", join("models", model), "--output", engine, "--ranks", "2", "--dtype", "bfloat16", "--force");
+const prompt = "It was a fine morning, and Elizabeth";
+console.error(`\nkraken generate ${engine} --prompt "${prompt}"\n`);
+const sampling = ["--max-tokens", "160", "--temperature", "0.8", "--top-p", "0.95", "--seed", "7"];
+kraken("generate", engine, "--prompt", prompt, ...sampling, "--stats");

@@ -1,0 +1,43 @@
+/**
+ * `npm test`, after set-up: native tests through ctest, then every TypeScript test through node:test.
+ * `npm test -- --only unit` (or parity, process, native) runs one group.
+ */
+import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const { values } = parseArgs({ options: { only: { type: "string" } } });
+const groups = values.only ? [values.only] : ["native", "unit", "parity", "process"];
+
+function run(title, program, args) {
+  console.error(`\ntest: ${title}`);
+  const result = spawnSync(program, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
+  if (result.status !== 0) {
+    console.error(`test: ${title} FAILED`);
+    process.exit(result.status ?? 1);
+  }
+}
+
+const testsIn = (group) =>
+  readdirSync(join(root, "test", group))
+    .filter((name) => name.endsWith(".test.ts"))
+    .map((name) => join("test", group, name));
+
+for (const group of groups) {
+  if (group === "native") {
+    run("building native tests", process.execPath, [join(root, "tools", "build-native.mjs"), "--tests"]);
+    run("native", "ctest", ["--test-dir", "build-tests", "--output-on-failure", "-j", String(availableParallelism())]);
+    continue;
+  }
+  const files = testsIn(group);
+  if (files.length === 0) {
+    console.error(`test: no tests in test/${group}`);
+    process.exit(1);
+  }
+  // One file at a time: every engine under test has several threads of its own.
+  run(group, process.execPath, ["--import", "tsx", "--test", "--test-concurrency=1", ...files]);
+}
