@@ -1,0 +1,27 @@
+// A file mapped read-only into memory; pages come in as they are touched.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace kraken {
+
+class MappedFile {
+ public:
+  // Throws ERR_IO.
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace kraken
