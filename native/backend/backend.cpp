@@ -1,0 +1,16 @@
+#include "backend/backend.h"
+
+#include "base/error.h"
+
+namespace kraken {
+
+std::vector<const Backend*> all_backends() { return {&cpu_backend(), &tensorrt_backend(), &trtllm_backend()}; }
+
+const Backend& find_backend(const std::string& name) {
+  for (const Backend* backend : all_backends()) {
+    if (name == backend->name()) return *backend;
+  }
+  throw Error("ERR_OPTION", "backend must be cpu, tensorrt or tensorrt-llm, got " + name);
+}
+
+}  // namespace kraken

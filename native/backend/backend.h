@@ -1,0 +1,90 @@
+// What a backend is to the runtime: something that compiles one rank's Graph and runs steps of packed tokens.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "model/graph.h"
+
+namespace kraken {
+
+class RankFile;  // weights/rank_file.h
+
+// Tokens of all sequences of a step, packed one sequence after another, without padding.
+struct StepBatch {
+  struct Sequence {
+    int32_t begin = 0;   // first token of this sequence in the step's packed tokens
+    int32_t length = 0;  // its tokens in this step (1 when decoding)
+    int32_t past = 0;    // its tokens already in the KV cache
+    // KV blocks in order; block i holds tokens [i·kv_block_tokens, (i+1)·kv_block_tokens) of the sequence.
+    std::span<const int32_t> blocks;
+  };
+  std::span<const int32_t> tokens;     // [T]
+  std::span<const int32_t> positions;  // [T]
+  std::span<const Sequence> sequences;
+  std::span<const int32_t> wanted_rows;  // [B] indices into tokens, ascending: rows whose logits are wanted
+};
+
+struct CompileOptions {
+  int max_tokens = 0;     // largest T of a step
+  int max_sequences = 0;  // largest number of sequences of a step
+  int max_rows = 0;       // largest B
+  int max_context = 0;    // longest sequence
+  int kv_blocks = 0;      // KV cache size in blocks
+  int threads = 1;        // compute threads of this rank
+  DType dtype = DType::Float32;
+  bool profile = false;  // keep per-op times
+};
+
+// Bytes one rank holds.
+struct RankMemory {
+  size_t weights = 0, kv_cache = 0, activations = 0;
+};
+
+// One rank's compiled model. Created and run on the rank's own thread.
+class RankModel {
+ public:
+  virtual ~RankModel() = default;
+  // Runs one step. logits: [B, V] float32, complete on rank 0 when this returns there. Every rank passes the
+  // same batch; ranks in one process pass the same logits pointer.
+  virtual void step(const StepBatch& batch, float* logits) = 0;
+  virtual RankMemory memory() const = 0;
+  // Milliseconds per kind of op since the last call (profile only).
+  virtual std::map<std::string, double> take_profile() = 0;
+};
+
+struct Capability {
+  bool available = false;
+  std::string reason;  // why not, and what would help
+  std::map<std::string, std::string> details;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual const char* name() const = 0;
+  virtual Capability capability() const = 0;
+  // Tokens per KV block, and bytes of one block on the given rank (all layers).
+  virtual int kv_block_tokens() const = 0;
+  virtual size_t kv_block_bytes(const Graph& graph, DType dtype) const = 0;
+  virtual std::unique_ptr<RankModel> compile(const Graph& graph, const RankFile& weights, Communicator& communicator,
+                                             const CompileOptions& options) const = 0;
+};
+
+// "cpu", "tensorrt" or "tensorrt-llm". Throws ERR_OPTION for another name. A backend this build lacks is a stub
+// whose capability() says why and whose compile() throws ERR_BACKEND_UNAVAILABLE.
+const Backend& find_backend(const std::string& name);
+std::vector<const Backend*> all_backends();
+
+// Implemented by backend/<name>/ or its stub, chosen by CMake.
+const Backend& cpu_backend();
+const Backend& tensorrt_backend();
+const Backend& trtllm_backend();
+
+}  // namespace kraken

@@ -1,0 +1,53 @@
+// The embedded backend: every rank is a thread of this process.
+#include <dnnl.hpp>
+#include <hwy/highway.h>
+
+#include "backend/backend.h"
+#include "backend/cpu/attention.h"
+#include "backend/cpu/cpu_model.h"
+#include "backend/cpu/gemm.h"
+#include "backend/cpu/kernels.h"
+
+namespace kraken {
+namespace {
+
+class CpuBackend : public Backend {
+ public:
+  const char* name() const override { return "cpu"; }
+
+  Capability capability() const override {
+    const dnnl_version_t* dnnl = dnnl_version();
+    return {true,
+            "",
+            {{"instructionSet", cpu::instruction_set()},
+             {"bfloat16", cpu::compute_dtype(DType::BFloat16) == DType::BFloat16
+                              ? "native"
+                              : "computed in float32: this CPU has no AVX512_BF16"},
+             {"oneDNN", std::to_string(dnnl->major) + "." + std::to_string(dnnl->minor) + "." +
+                            std::to_string(dnnl->patch)},
+             {"highway", std::to_string(HWY_MAJOR) + "." + std::to_string(HWY_MINOR) + "." +
+                             std::to_string(HWY_PATCH)}}};
+  }
+
+  int kv_block_tokens() const override { return cpu::kBlockTokens; }
+
+  size_t kv_block_bytes(const Graph& graph, DType dtype) const override {
+    const cpu::AttentionShape shape{graph.ways, graph.heads, graph.kv_heads, graph.config.head_dim,
+                                    cpu::compute_dtype(dtype)};
+    return shape.block_bytes() * static_cast<size_t>(graph.config.layers);
+  }
+
+  std::unique_ptr<RankModel> compile(const Graph& graph, const RankFile& weights, Communicator& communicator,
+                                     const CompileOptions& options) const override {
+    return std::make_unique<cpu::CpuModel>(graph, weights, communicator, options);
+  }
+};
+
+}  // namespace
+
+const Backend& cpu_backend() {
+  static const CpuBackend backend;
+  return backend;
+}
+
+}  // namespace kraken

@@ -1,0 +1,81 @@
+#include "backend/cpu/cpu_model.h"
+
+#include <sys/mman.h>
+
+#include <chrono>
+#include <utility>
+
+#include "backend/cpu/lowering.h"
+#include "base/error.h"
+
+namespace kraken::cpu {
+
+LazyMemory::LazyMemory(size_t bytes) : size_(bytes) {
+  if (bytes == 0) return;
+  void* address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED) {
+    throw Error("ERR_OUT_OF_MEMORY", "cannot reserve " + std::to_string(bytes >> 20) +
+                                         " MiB: lower maxBatchSize, maxSequenceLength or kvCacheTokens");
+  }
+  data_ = static_cast<std::byte*>(address);
+}
+
+LazyMemory::~LazyMemory() {
+  if (data_ != nullptr) ::munmap(data_, size_);
+}
+
+LazyMemory::LazyMemory(LazyMemory&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+namespace {
+
+AttentionShape attention_shape(const Graph& graph, DType dtype) {
+  return {graph.ways, graph.heads, graph.kv_heads, graph.config.head_dim, compute_dtype(dtype)};
+}
+
+}  // namespace
+
+CpuModel::CpuModel(const Graph& graph, const RankFile& rank_file, Communicator& comm, const CompileOptions& options)
+    : weights(rank_file), communicator(comm), profile_(options.profile) {
+  const AttentionShape shape = attention_shape(graph, options.dtype);
+  const size_t layer_bytes = shape.block_bytes() * static_cast<size_t>(options.kv_blocks);
+  kv_bytes_ = layer_bytes * static_cast<size_t>(graph.config.layers);
+  kv_cache_ = std::make_unique<LazyMemory>(kv_bytes_);
+  attention_ = std::make_unique<Attention>(shape, options.max_tokens, options.max_context, options.threads);
+  Lowering lowering(*this, graph, options, *attention_, kv_cache_->data(), layer_bytes);
+  for (const BufferPlan::Buffer& buffer : lowering.lower().buffers()) {
+    const int rows = buffer.rows == Rows::Tokens ? options.max_tokens : options.max_rows;
+    buffers_.emplace_back(buffer.row_bytes * static_cast<size_t>(rows));
+  }
+}
+
+CpuModel::~CpuModel() = default;
+
+void CpuModel::step(const StepBatch& batch, float* logits) {
+  const StepContext context{batch, logits};
+  if (!profile_) {
+    for (const CpuStep& step : steps) step.run(context);
+    return;
+  }
+  using Now = std::chrono::steady_clock;
+  auto begin = Now::now();
+  for (const CpuStep& step : steps) {
+    step.run(context);
+    const auto end = Now::now();
+    times_[step.kind] += std::chrono::duration<double, std::milli>(end - begin).count();
+    begin = end;
+  }
+}
+
+RankMemory CpuModel::memory() const {
+  RankMemory memory;
+  for (const auto& linear : linears) memory.weights += linear->packed_bytes();
+  for (const auto& vector : vectors) memory.weights += vector.size() * sizeof(float);
+  memory.kv_cache = kv_bytes_;
+  for (const LazyMemory& buffer : buffers_) memory.activations += buffer.size();
+  return memory;
+}
+
+std::map<std::string, double> CpuModel::take_profile() { return std::exchange(times_, {}); }
+
+}  // namespace kraken::cpu

@@ -1,0 +1,279 @@
+#include "backend/cpu/lowering.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "backend/cpu/kernels.h"
+#include "base/error.h"
+
+namespace kraken::cpu {
+namespace {
+
+// cos and sin of position · base^(−2i/dims) (· scale), [positions, dims/2] each, computed in double.
+std::pair<std::vector<float>, std::vector<float>> rotary_tables(const RotaryConfig& rotary, int positions) {
+  const int half = rotary.dims / 2;
+  std::vector<float> cos(static_cast<size_t>(positions) * half), sin(cos.size());
+  for (int i = 0; i < half; ++i) {
+    const double scale = rotary.frequency_scale.empty() ? 1.0 : rotary.frequency_scale[static_cast<size_t>(i)];
+    const double frequency = std::pow(rotary.base, -2.0 * i / rotary.dims) * scale;
+    for (int position = 0; position < positions; ++position) {
+      const size_t at = static_cast<size_t>(position) * half + i;
+      cos[at] = static_cast<float>(std::cos(position * frequency));
+      sin[at] = static_cast<float>(std::sin(position * frequency));
+    }
+  }
+  return {std::move(cos), std::move(sin)};
+}
+
+}  // namespace
+
+Lowering::Lowering(CpuModel& model, const Graph& graph, const CompileOptions& options, Attention& attention,
+                   std::byte* kv_cache, size_t kv_layer_bytes)
+    : model_(model),
+      graph_(graph),
+      options_(options),
+      attention_(attention),
+      kv_cache_(kv_cache),
+      kv_layer_bytes_(kv_layer_bytes),
+      dtype_(compute_dtype(options.dtype)),
+      values_(graph.tensors.size()),
+      uses_(graph.tensors.size(), 0),
+      exchange_of_(static_cast<size_t>(graph.exchanges), kNone) {
+  for (const Op& op : graph.ops) {
+    for (const TensorId id : op.inputs) ++uses_[static_cast<size_t>(id)];
+    if (op.residual != kNone) ++uses_[static_cast<size_t>(op.residual)];
+  }
+  if (graph.config.rotary.dims > 0) {
+    auto [cos, sin] = rotary_tables(graph.config.rotary, std::min(options.max_context, graph.config.max_positions));
+    cos_ = model_.vectors.emplace_back(std::move(cos)).data();
+    sin_ = model_.vectors.emplace_back(std::move(sin)).data();
+  }
+}
+
+const BufferPlan& Lowering::lower() {
+  for (const Op& op : graph_.ops) lower(op);
+  model_.tickets.resize(static_cast<size_t>(started_));
+  model_.sums.resize(static_cast<size_t>(started_));
+  return plan_;
+}
+
+void Lowering::lower(const Op& op) {
+  switch (op.kind) {
+    case OpKind::Embed:
+      return lower_embed(op);
+    case OpKind::Norm:
+      return lower_norm(op);
+    case OpKind::Linear:
+      return lower_linear(op);
+    case OpKind::Attention:
+      return lower_attention(op);
+    case OpKind::AllReduce:
+      return lower_all_reduce(op);
+    case OpKind::StartNorm:
+      return lower_start_norm(op);
+    case OpKind::JoinNorm:
+      return lower_join_norm(op);
+    case OpKind::JoinAdd:
+      return lower_join_add(op);
+    case OpKind::LastTokens:
+      return lower_last_tokens(op);
+    case OpKind::LogitsHead:
+      return lower_head(op);
+  }
+}
+
+// --- bookkeeping -----------------------------------------------------------------------------------------------------
+
+void Lowering::emit(std::string kind, std::function<void(const StepContext&)> run) {
+  model_.steps.push_back({std::move(kind), std::move(run)});
+}
+
+size_t Lowering::row_bytes(TensorId id, size_t element) const {
+  return static_cast<size_t>(info(id).ways) * static_cast<size_t>(info(id).width) * element;
+}
+
+void Lowering::use(TensorId id) {
+  if (--uses_[static_cast<size_t>(id)] == 0) release(value(id));
+}
+
+void Lowering::release(Value& value) {
+  if (value.dense != kNone) plan_.release(value.dense);
+  if (value.base != kNone) plan_.release(value.base);
+  for (const BufferId id : value.addends) plan_.release(id);
+  value = {};
+}
+
+const RankFile::Entry& Lowering::entry(WeightId id) const {
+  const WeightSpec& spec = graph_.weights[static_cast<size_t>(id)];
+  return model_.weights.get(spec.name, spec.shape);
+}
+
+const float* Lowering::vector(WeightId id) {
+  if (id == kNone) return nullptr;
+  const RankFile::Entry& stored = entry(id);
+  KRAKEN_CHECK(stored.dtype == DType::Float32);
+  const auto* values = reinterpret_cast<const float*>(stored.data);
+  return model_.vectors.emplace_back(values, values + stored.bytes / sizeof(float)).data();
+}
+
+bool Lowering::feeds_attention(TensorId id) const {
+  return std::ranges::any_of(
+      graph_.ops, [id](const Op& op) { return op.kind == OpKind::Attention && op.inputs[0] == id; });
+}
+
+// --- compute ---------------------------------------------------------------------------------------------------------
+
+void Lowering::lower_embed(const Op& op) {
+  const BufferId out = plan_.acquire(Rows::Tokens, row_bytes(op.output, sizeof(float)));
+  const RankFile::Entry& table = entry(op.weight);
+  const std::byte* tokens = table.data;
+  const std::byte* positions = op.bias == kNone ? nullptr : entry(op.bias).data;
+  CpuModel& model = model_;
+  const TensorInfo shape = info(op.output);
+  emit("embed", [&model, out, tokens, positions, shape, stored = table.dtype](const StepContext& context) {
+    for (int way = 0; way < shape.ways; ++way) {
+      float* x = reinterpret_cast<float*>(model.buffer(out)) + way * context.tokens() * shape.width;
+      embed(context.batch.tokens.data(), context.batch.positions.data(), tokens, positions, x, context.tokens(),
+            shape.width, stored);
+    }
+  });
+  value(op.output).base = out;
+}
+
+void Lowering::lower_linear(const Op& op) {
+  const TensorId x = op.inputs[0];
+  const BufferId in = value(x).dense;
+  const RankFile::Entry& weight = entry(op.weight);
+  const TensorInfo shape = info(op.output);
+  const int64_t k = info(x).width, n = weight.shape[1];
+  KRAKEN_CHECK(in != kNone && weight.shape[0] == shape.ways && weight.shape[2] == k);
+
+  // What feeds an attention or an activation is in the compute dtype; all else is part of a float32 sum.
+  const bool stream = op.activation == Activation::None && !feeds_attention(op.output);
+  const DType output = stream ? DType::Float32 : dtype_;
+  const float* bias = op.bias == kNone ? nullptr : reinterpret_cast<const float*>(entry(op.bias).data);
+  std::vector<PackedLinear*> linears;
+  const auto matrix_bytes = static_cast<size_t>(n * k) * size_of(weight.dtype);
+  const int64_t max_rows = shape.rows == Rows::Tokens ? options_.max_tokens : options_.max_rows;
+  for (int way = 0; way < shape.ways; ++way) {
+    linears.push_back(model_.linears
+                          .emplace_back(std::make_unique<PackedLinear>(
+                              weight.data + static_cast<size_t>(way) * matrix_bytes, weight.dtype,
+                              bias == nullptr ? nullptr : bias + way * n, n, k, dtype_, output, max_rows))
+                          .get());
+  }
+
+  const size_t out_element = size_of(output);
+  const BufferId out =
+      plan_.acquire(shape.rows, static_cast<size_t>(shape.ways) * static_cast<size_t>(n) * out_element);
+  CpuModel& model = model_;
+  const auto last_dot = op.name.rfind('.');
+  const std::string kind = op.name.find(".attn.") != std::string::npos || op.name.find(".mlp.") != std::string::npos
+                               ? op.name.substr(op.name.rfind('.', last_dot - 1) + 1)
+                               : op.name;
+  emit(kind, [&model, linears, in, out, n, k, out_element, rows_kind = shape.rows,
+              in_element = element()](const StepContext& context) {
+    const int64_t rows = context.rows(rows_kind);
+    if (rows == 0) return;
+    for (size_t way = 0; way < linears.size(); ++way) {
+      linears[way]->run(model.buffer(in) + way * static_cast<size_t>(rows * k) * in_element,
+                        model.buffer(out) + way * static_cast<size_t>(rows * n) * out_element, rows);
+    }
+  });
+  use(x);
+
+  Value result;
+  if (stream) {
+    if (op.residual != kNone) {
+      result = value(op.residual);
+      if (result.base != kNone) plan_.retain(result.base);
+      for (const BufferId id : result.addends) plan_.retain(id);
+      use(op.residual);
+    }
+    result.addends.push_back(out);
+  } else if (op.activation == Activation::SwiGlu) {
+    const BufferId gated = plan_.acquire(shape.rows, row_bytes(op.output, element()));
+    emit("activation", [&model, out, gated, shape, dtype = dtype_](const StepContext& context) {
+      swiglu(model.buffer(out), model.buffer(gated), context.rows(shape.rows) * shape.ways, shape.width, dtype);
+    });
+    plan_.release(out);
+    result.dense = gated;
+  } else {
+    if (op.activation != Activation::None) {
+      emit("activation", [&model, out, shape, kind = op.activation, dtype = dtype_](const StepContext& context) {
+        gelu(kind, model.buffer(out), context.rows(shape.rows) * shape.ways, shape.width, dtype);
+      });
+    }
+    result.dense = out;
+  }
+  value(op.output) = std::move(result);
+}
+
+void Lowering::lower_attention(const Op& op) {
+  const TensorId x = op.inputs[0];
+  const BufferId qkv = value(x).dense;
+  const BufferId out = plan_.acquire(info(op.output).rows, row_bytes(op.output, element()));
+  CpuModel& model = model_;
+  const TensorInfo shape = info(x);
+  if (cos_ != nullptr) {
+    emit("rotary", [&model, qkv, shape, heads = graph_.heads + graph_.kv_heads, config = graph_.config, cos = cos_,
+                    sin = sin_, dtype = dtype_, element_bytes = element()](const StepContext& context) {
+      for (int way = 0; way < shape.ways; ++way) {
+        rotate(model.buffer(qkv) + static_cast<size_t>(way * context.tokens() * shape.width) * element_bytes,
+               context.batch.positions.data(), cos, sin, context.tokens(), shape.width, heads, config.head_dim,
+               config.rotary.dims, config.rotary.interleaved, dtype);
+      }
+    });
+  }
+  std::byte* cache = kv_cache_ + static_cast<size_t>(op.layer) * kv_layer_bytes_;
+  const size_t stride = kv_layer_bytes_ / static_cast<size_t>(options_.kv_blocks);
+  emit("attention", [&model, &attention = attention_, qkv, out, cache, stride,
+                     last_tokens = op.last_tokens](const StepContext& context) {
+    AttentionCall call;
+    call.qkv = model.buffer(qkv);
+    call.tokens = context.tokens();
+    call.sequences = context.batch.sequences;
+    call.cache = cache;
+    call.block_stride = stride;
+    call.all_rows = !last_tokens;
+    if (last_tokens) call.wanted = context.batch.wanted_rows;
+    call.out = model.buffer(out);
+    attention.run(call);
+  });
+  use(x);
+  value(op.output).dense = out;
+}
+
+void Lowering::lower_head(const Op& op) {
+  const TensorId x = op.inputs[0];
+  const BufferId in = value(x).dense;
+  const RankFile::Entry& weight = entry(op.weight);
+  const int64_t n = weight.shape[1], k = weight.shape[2];
+  const float* bias = op.bias == kNone ? nullptr : reinterpret_cast<const float*>(entry(op.bias).data);
+  PackedLinear* linear = model_.linears
+                             .emplace_back(std::make_unique<PackedLinear>(weight.data, weight.dtype, bias, n, k,
+                                                                          dtype_, DType::Float32, options_.max_rows))
+                             .get();
+  CpuModel& model = model_;
+  if (graph_.ranks == 1) {
+    emit("head", [&model, linear, in](const StepContext& context) {
+      if (context.wanted() > 0) linear->run(model.buffer(in), context.logits, context.wanted());
+    });
+  } else {
+    const BufferId part = plan_.acquire(Rows::Wanted, static_cast<size_t>(n) * sizeof(float));
+    emit("head", [&model, linear, in, part](const StepContext& context) {
+      if (context.wanted() > 0) linear->run(model.buffer(in), model.buffer(part), context.wanted());
+    });
+    emit("gather_logits", [&model, part, n, begin = graph_.vocab_begin,
+                           total = graph_.config.vocab](const StepContext& context) {
+      model.communicator.gather_columns(reinterpret_cast<const float*>(model.buffer(part)), context.wanted(), n, begin,
+                                        context.logits, total);
+    });
+    plan_.release(part);
+  }
+  use(x);
+}
+
+}  // namespace kraken::cpu
