@@ -1,9 +1,10 @@
 /**
  * Builds native code: the addon through cmake-js (default), or the tests through plain cmake
- * (`--tests [--sanitize address,undefined|thread] [--dir build-tests]`).
+ * (`--tests`; with `--sanitize address,undefined` or `--sanitize thread` in a build folder of their own).
  * Uses Node built-ins only; what it calls was installed by tools/setup.mjs.
  */
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
@@ -20,25 +21,38 @@ function run(command, args) {
 }
 
 const { values } = parseArgs({
-  options: { tests: { type: "boolean" }, sanitize: { type: "string" }, dir: { type: "string" } },
+  options: { tests: { type: "boolean" }, sanitize: { type: "string" } },
 });
 
-if (values.tests) {
-  const dir = values.dir ?? (values.sanitize ? `build-${values.sanitize.replace(",", "-")}` : "build-tests");
-  run("cmake", [
-    "-S",
-    ".",
-    "-B",
-    dir,
+const cmakeJs = createRequire(import.meta.url).resolve("cmake-js/bin/cmake-js");
+const addon = () =>
+  run(process.execPath, [
+    cmakeJs,
+    "compile",
+    "--prefer-make=false",
     "-G",
     "Ninja",
-    `-DCMAKE_BUILD_TYPE=${values.sanitize ? "RelWithDebInfo" : "Release"}`,
-    "-DKRAKEN_TESTS=ON",
-    "-DKRAKEN_ADDON=OFF",
-    `-DKRAKEN_SANITIZE=${values.sanitize ?? ""}`,
+    "--parallel",
+    jobs,
+    "--silent",
   ]);
-  run("cmake", ["--build", dir, "-j", jobs]);
+
+if (!values.tests) {
+  addon();
+} else if (!values.sanitize) {
+  // The same tree as the addon's, so that kraken_core is compiled once.
+  if (!existsSync(join(root, "build", "CMakeCache.txt"))) addon();
+  run("cmake", ["-S", ".", "-B", "build", "-DKRAKEN_TESTS=ON"]);
+  run("cmake", ["--build", "build", "-j", jobs]);
 } else {
-  const cmakeJs = createRequire(import.meta.url).resolve("cmake-js/bin/cmake-js");
-  run(process.execPath, [cmakeJs, "compile", "--prefer-make=false", "-G", "Ninja", "--parallel", jobs, "--silent"]);
+  const dir = `build-${values.sanitize.replace(",", "-")}`;
+  const settings = {
+    CMAKE_BUILD_TYPE: "RelWithDebInfo",
+    KRAKEN_TESTS: "ON",
+    KRAKEN_ADDON: "OFF",
+    KRAKEN_SANITIZE: values.sanitize,
+  };
+  const defines = Object.entries(settings).map(([name, value]) => `-D${name}=${value}`);
+  run("cmake", ["-S", ".", "-B", dir, "-G", "Ninja", ...defines]);
+  run("cmake", ["--build", dir, "-j", jobs]);
 }

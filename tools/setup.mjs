@@ -50,7 +50,9 @@ function ready() {
 }
 
 const header = (name) => () =>
-  ["/usr/include", "/usr/local/include", "/opt/homebrew/include"].some((dir) => existsSync(join(dir, name))) ||
+  ["/usr/include", "/usr/local/include", "/opt/homebrew/include"].some((dir) =>
+    existsSync(join(dir, name)),
+  ) ||
   (process.env.CMAKE_PREFIX_PATH ?? "")
     .split(":")
     .some((dir) => dir !== "" && existsSync(join(dir, "include", name)));
@@ -62,7 +64,13 @@ const requirements = [
   { what: "cmake", found: command("cmake"), apt: "cmake", dnf: "cmake", brew: "cmake" },
   { what: "ninja", found: command("ninja"), apt: "ninja-build", dnf: "ninja-build", brew: "ninja" },
   { what: "oneDNN", found: header("dnnl.hpp"), apt: "libdnnl-dev", dnf: "onednn-devel", brew: "onednn" },
-  { what: "Highway", found: header("hwy/highway.h"), apt: "libhwy-dev", dnf: "highway-devel", brew: "highway" },
+  {
+    what: "Highway",
+    found: header("hwy/highway.h"),
+    apt: "libhwy-dev",
+    dnf: "highway-devel",
+    brew: "highway",
+  },
   {
     what: "nlohmann-json",
     found: header("nlohmann/json.hpp"),
@@ -70,7 +78,13 @@ const requirements = [
     dnf: "json-devel",
     brew: "nlohmann-json",
   },
-  { what: "GoogleTest", found: header("gtest/gtest.h"), apt: "libgtest-dev", dnf: "gtest-devel", brew: "googletest" },
+  {
+    what: "GoogleTest",
+    found: header("gtest/gtest.h"),
+    apt: "libgtest-dev",
+    dnf: "gtest-devel",
+    brew: "googletest",
+  },
 ];
 
 function installMissing() {
@@ -84,11 +98,15 @@ function installMissing() {
     const packages = apt.split(" ");
     console.error(`setup: apt-get install ${apt}`);
     const install = () =>
-      spawnSync("apt-get", ["install", "-y", "--no-install-recommends", ...packages], { stdio: ["ignore", "ignore", "inherit"], env });
+      spawnSync("apt-get", ["install", "-y", "--no-install-recommends", ...packages], {
+        stdio: ["ignore", "ignore", "inherit"],
+        env,
+      });
     spawnSync("apt-get", ["update"], { stdio: "ignore", env });
     if (install().status !== 0) fail(`apt-get install failed; run it by hand: apt-get install ${apt}`);
     const still = requirements.filter((requirement) => !requirement.found());
-    if (still.length > 0) fail(`still missing after apt-get: ${still.map((requirement) => requirement.what).join(", ")}`);
+    if (still.length > 0)
+      fail(`still missing after apt-get: ${still.map((requirement) => requirement.what).join(", ")}`);
     return;
   }
   const lines = [

@@ -6,7 +6,8 @@ import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const models = join(root, "models");
-const model = existsSync(models) && readdirSync(models).find((name) => existsSync(join(models, name, "config.json")));
+const model =
+  existsSync(models) && readdirSync(models).find((name) => existsSync(join(models, name, "config.json")));
 if (!model) {
   console.error("start: no bundled model under models/");
   process.exit(1);

@@ -30,7 +30,13 @@ const testsIn = (group) =>
 for (const group of groups) {
   if (group === "native") {
     run("building native tests", process.execPath, [join(root, "tools", "build-native.mjs"), "--tests"]);
-    run("native", "ctest", ["--test-dir", "build-tests", "--output-on-failure", "-j", String(availableParallelism())]);
+    run("native", "ctest", [
+      "--test-dir",
+      "build",
+      "--output-on-failure",
+      "-j",
+      String(availableParallelism()),
+    ]);
     continue;
   }
   const files = testsIn(group);

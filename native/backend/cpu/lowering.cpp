@@ -142,8 +142,21 @@ void Lowering::lower_embed(const Op& op) {
   value(op.output).base = out;
 }
 
+void Lowering::make_dense(TensorId x) {
+  add_up(x);
+  const BufferId from = value(x).base;
+  const BufferId to = plan_.acquire(info(x).rows, row_bytes(x, element()));
+  CpuModel& model = model_;
+  emit("convert", [&model, from, to, shape = info(x), dtype = dtype_](const StepContext& context) {
+    const int64_t elements = context.rows(shape.rows) * shape.ways * shape.width;
+    convert(model.buffer(from), DType::Float32, model.buffer(to), dtype, elements);
+  });
+  value(x).dense = to;
+}
+
 void Lowering::lower_linear(const Op& op) {
   const TensorId x = op.inputs[0];
+  if (value(x).dense == kNone) make_dense(x);
   const BufferId in = value(x).dense;
   const RankFile::Entry& weight = entry(op.weight);
   const TensorInfo shape = info(op.output);

@@ -21,7 +21,7 @@ class Lowering {
   const BufferPlan& lower();
 
  private:
-  // What a tensor of the graph is on the CPU: either a dense buffer in the compute dtype, or a float32 sum.
+  // What a tensor of the graph is on the CPU: a dense buffer in the compute dtype, or a float32 sum (or both).
   struct Value {
     BufferId dense = kNone;
     BufferId base = kNone;
@@ -51,6 +51,8 @@ class Lowering {
   };
   void emit_norm(TensorId x, bool keep_sum, const NormTarget& target);
   void add_up(TensorId x);
+  // A stream that feeds a Linear without a norm between (the conjunction): its sum in the compute dtype.
+  void make_dense(TensorId x);
   int start_exchange(TensorId send);  // numbered in starting order
   void emit(std::string kind, std::function<void(const StepContext&)> run);
 

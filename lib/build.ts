@@ -1,0 +1,352 @@
+/** buildEngine(): from a checkpoint to an engine directory. */
+import { copyFile, readdir, stat, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { CheckpointIndex, TensorView, TokenizerSource } from "./checkpoint/checkpoint-index.js";
+import { openCheckpoint } from "./checkpoint/open.js";
+import {
+  type EngineFile,
+  type EngineManifest,
+  type EngineTokenizer,
+  formatVersion,
+  manifestName,
+  serializeManifest,
+} from "./engine-directory.js";
+import { ArgumentError, fromNative, RuntimeError } from "./errors.js";
+import { sha256 } from "./file-hash.js";
+import { withIoErrors } from "./io-error.js";
+import type { Architecture, DType, ModelConfig } from "./model-config.js";
+import { type NativeAddon, native } from "./native.js";
+import { booleanOption, checkKeys, integerOption, optionError, shown, signalOption } from "./options.js";
+import { checkOutput, openOutputDirectory } from "./output-directory.js";
+import { preset } from "./presets.js";
+import { version } from "./version.js";
+
+export interface BuildProgress {
+  /** weights: cutting and writing the ranks' files; checksums: reading them back. */
+  stage: "weights" | "checksums";
+  bytesDone: number;
+  bytesTotal: number;
+}
+
+export interface BuildOptions {
+  /** Path of a checkpoint (file or directory), or one opened already. Either this or `random`. */
+  checkpoint?: string | CheckpointIndex | undefined;
+  /** Name of a preset to build with random weights. */
+  random?: string | undefined;
+  /** Of the random weights: a non-negative integer below 2^32. Default 0. */
+  seed?: number | undefined;
+  /** Directory to create. Not needed for a dry run. */
+  output?: string | undefined;
+  /** Devices that run the engine together. Default 1. A Kraken's ranks must divide its ways. */
+  ranks?: number | undefined;
+  /** Of weights and computation. Default "bfloat16". */
+  dtype?: DType | undefined;
+  /** Default "cpu". */
+  backend?: string | undefined;
+  /** Overrides what is detected. */
+  architecture?: Architecture | undefined;
+  /** "none" leaves the collectives out: wrong numbers, right timing. For benchmarks only. */
+  communication?: "none" | undefined;
+  /** Replace an engine that exists. Default false. */
+  overwrite?: boolean | undefined;
+  /** Longest context, if less than the model's positions (rotary positions: any). */
+  maxPositions?: number | undefined;
+  /** Aborting rejects with the signal's reason and leaves nothing behind. */
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: BuildProgress) => void) | undefined;
+  /** Only plan: nothing is written. */
+  dryRun?: boolean | undefined;
+}
+
+/** What an engine is, or would be. */
+export interface BuildPlan {
+  /** Where the model comes from, in words. */
+  source: string;
+  config: ModelConfig;
+  ranks: number;
+  dtype: DType;
+  backend: string;
+  /** Bytes of weights, and of key/value cache for each token of context, on each rank. */
+  perRank: { weightBytes: number; kvBytesPerToken: number; ops: number }[];
+  /** Rank counts (up to 64) that this model could be built for. */
+  validRanks: number[];
+  /** One line for each op of rank 0. */
+  graph: string;
+}
+
+export interface BuildSummary extends BuildPlan {
+  directory: string;
+  /** Of all files. */
+  bytes: number;
+  files: Record<string, EngineFile>;
+  seconds: number;
+}
+
+const known: readonly (keyof BuildOptions)[] = [
+  "checkpoint",
+  "random",
+  "seed",
+  "output",
+  "ranks",
+  "dtype",
+  "backend",
+  "architecture",
+  "communication",
+  "overwrite",
+  "maxPositions",
+  "signal",
+  "onProgress",
+  "dryRun",
+];
+
+function choice<T extends string>(name: string, value: unknown, choices: readonly T[], fallback: T): T {
+  if (value === undefined) return fallback;
+  if (!choices.includes(value as T)) {
+    throw optionError(name, choices.map((c) => JSON.stringify(c)).join(" or "), value);
+  }
+  return value as T;
+}
+
+async function openSource(options: BuildOptions): Promise<CheckpointIndex> {
+  const { checkpoint, random, architecture } = options;
+  if ((checkpoint === undefined) === (random === undefined)) {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      "buildEngine needs either `checkpoint` (a path) or `random` (a preset's name), and not both",
+    );
+  }
+  if (random !== undefined) {
+    if (architecture !== undefined) {
+      throw new ArgumentError("ERR_OPTION", "`architecture` overrides a checkpoint's; a preset has its own");
+    }
+    return preset(random, {
+      seed: integerOption("seed", options.seed, { min: 0, max: 2 ** 32 - 1, fallback: 0 }),
+    });
+  }
+  if (options.seed !== undefined) {
+    throw new ArgumentError("ERR_OPTION", "`seed` is for random weights (`random`), not for a checkpoint");
+  }
+  if (typeof checkpoint === "object") return checkpoint;
+  if (typeof checkpoint !== "string" || checkpoint === "") {
+    throw optionError("checkpoint", "the path of a checkpoint", checkpoint);
+  }
+  return openCheckpoint(checkpoint, architecture ? { architecture } : {});
+}
+
+/** The checkpoint with fewer (or, where positions are computed, any number of) positions. */
+function withPositions(source: CheckpointIndex, maxPositions: number | undefined): CheckpointIndex {
+  if (maxPositions === undefined) return source;
+  const { config, tensors } = source;
+  const learned = config.positions.kind === "learned";
+  const count = integerOption("maxPositions", maxPositions, {
+    min: 1,
+    max: 1 << 24,
+    fallback: config.maxPositions,
+  });
+  if (learned && count > config.maxPositions) {
+    throw new ArgumentError(
+      "ERR_CONTEXT_LENGTH",
+      `\`maxPositions\` is ${count}, but the model has learned ${config.maxPositions} positions`,
+    );
+  }
+  const table = tensors["embed.positions"];
+  const cut: Record<string, TensorView> =
+    learned && table ? { "embed.positions": { ...table, shape: [count, ...table.shape.slice(1)] } } : {};
+  return { ...source, config: { ...config, maxPositions: count }, tensors: { ...tensors, ...cut } };
+}
+
+interface Resolved extends BuildPlan {
+  checkpoint: CheckpointIndex;
+  communication: EngineManifest["communication"];
+}
+
+async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<Resolved> {
+  const ranks = integerOption("ranks", options.ranks, { min: 1, max: 1024, fallback: 1 });
+  const dtype = choice<DType>("dtype", options.dtype, ["float32", "bfloat16"], "bfloat16");
+  const communication = choice<string>("communication", options.communication, ["none"], "overlapped");
+  const capabilities = addon.capabilities().backends;
+  const backend = choice("backend", options.backend, Object.keys(capabilities), "cpu");
+  const capability = capabilities[backend];
+  if (!capability?.available) {
+    throw new RuntimeError(
+      "ERR_BACKEND_UNAVAILABLE",
+      `backend "${backend}" is not available: ${capability?.reason}`,
+    );
+  }
+  const checkpoint = withPositions(await openSource(options), options.maxPositions);
+  const { config } = checkpoint;
+  try {
+    const plan = addon.plan({ config, ranks, dtype, backend });
+    return {
+      checkpoint,
+      communication: communication as Resolved["communication"],
+      source: checkpoint.description,
+      config,
+      ranks,
+      dtype,
+      backend,
+      perRank: plan.ranks,
+      validRanks: plan.validRanks,
+      graph: plan.graph,
+    };
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+function planOf({ source, config, ranks, dtype, backend, perRank, validRanks, graph }: Resolved): BuildPlan {
+  return { source, config, ranks, dtype, backend, perRank, validRanks, graph };
+}
+
+/** Writes rank0.engine … ; progress comes with the addon's pace. */
+async function writeWeights(
+  build: Resolved,
+  directory: string,
+  { signal, onProgress }: BuildOptions,
+  addon: NativeAddon,
+): Promise<void> {
+  const { config, ranks, dtype, checkpoint } = build;
+  signal?.throwIfAborted();
+  let task: ReturnType<NativeAddon["build"]> | undefined;
+  let callbackError: { error: unknown } | undefined;
+  const cancel = () => task?.cancel();
+  signal?.addEventListener("abort", cancel);
+  try {
+    task = addon.build({ config, tensors: checkpoint.tensors, ranks, dtype, directory }, (progress) => {
+      if (signal?.aborted || callbackError) return;
+      try {
+        onProgress?.({ stage: "weights", bytesDone: progress.bytesWritten, bytesTotal: progress.bytesTotal });
+      } catch (error) {
+        callbackError = { error };
+        task?.cancel();
+      }
+    });
+    await task.done;
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (callbackError) throw callbackError.error;
+    throw fromNative(error);
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+  }
+  if (callbackError) throw callbackError.error;
+}
+
+async function copyTokenizer(
+  source: TokenizerSource | undefined,
+  directory: string,
+): Promise<EngineTokenizer | null> {
+  if (source?.kind !== "file") return source ?? null;
+  const { file, configFile } = source;
+  await withIoErrors(`copy ${file}`, () => copyFile(file, join(directory, "tokenizer.json")));
+  if (configFile === undefined) return { kind: "file", file: "tokenizer.json" };
+  await withIoErrors(`copy ${configFile}`, () =>
+    copyFile(configFile, join(directory, "tokenizer_config.json")),
+  );
+  return { kind: "file", file: "tokenizer.json", configFile: "tokenizer_config.json" };
+}
+
+/** Sizes and checksums of what lies in the directory, in the order of their names. */
+async function describeFiles(
+  directory: string,
+  { signal, onProgress }: BuildOptions,
+): Promise<Record<string, EngineFile>> {
+  const names = (await readdir(directory)).sort();
+  const sizes = await Promise.all(names.map(async (name) => (await stat(join(directory, name))).size));
+  const bytesTotal = sizes.reduce((a, b) => a + b, 0);
+  let bytesDone = 0;
+  let toldAt = 0;
+  const onBytes = (bytes: number) => {
+    bytesDone += bytes;
+    if (bytesDone < bytesTotal && performance.now() - toldAt < 50) return;
+    toldAt = performance.now();
+    onProgress?.({ stage: "checksums", bytesDone, bytesTotal });
+  };
+  const hashes = await Promise.all(names.map((name) => sha256(join(directory, name), { signal, onBytes })));
+  return Object.fromEntries(names.map((name, i) => [name, { bytes: sizes[i]!, sha256: hashes[i]! }]));
+}
+
+/** For tests: buildEngine() over an addon of theirs. */
+export async function buildEngineWith(
+  addon: NativeAddon,
+  options: BuildOptions,
+): Promise<BuildPlan | BuildSummary> {
+  const started = performance.now();
+  checkKeys("buildEngine", options, known);
+  const signal = signalOption(options.signal);
+  const overwrite = booleanOption("overwrite", options.overwrite, false);
+  const dryRun = booleanOption("dryRun", options.dryRun, false);
+  if (options.onProgress !== undefined && typeof options.onProgress !== "function") {
+    throw optionError("onProgress", "a function", options.onProgress);
+  }
+  if (!dryRun && (typeof options.output !== "string" || options.output === "")) {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      `\`output\` must be the directory to create, got ${shown(options.output)}`,
+    );
+  }
+  signal?.throwIfAborted();
+  const output = options.output === undefined ? undefined : resolve(options.output);
+  if (output !== undefined && !dryRun) await checkOutput(output, overwrite);
+  const build = await resolveBuild(options, addon);
+  signal?.throwIfAborted();
+  if (dryRun || output === undefined) return planOf(build);
+
+  const directory = await openOutputDirectory(output, overwrite);
+  try {
+    await writeWeights(build, directory.temporary, options, addon);
+    const tokenizer = await copyTokenizer(build.checkpoint.tokenizer, directory.temporary);
+    const files = await withIoErrors(`read back ${directory.temporary}`, () =>
+      describeFiles(directory.temporary, options),
+    );
+    const { config, checkpoint } = build;
+    const manifest: EngineManifest = {
+      format: "kraken-engine",
+      formatVersion,
+      createdBy: `kraken-engine ${version}`,
+      source: build.source,
+      architecture: config.architecture,
+      config,
+      ranks: build.ranks,
+      dtype: build.dtype,
+      backend: build.backend,
+      communication: build.communication,
+      padding: {},
+      versions: addon.capabilities().libraries,
+      tokenizer,
+      eosTokenIds: checkpoint.eosTokenIds,
+      ...(checkpoint.bosTokenId === undefined ? {} : { bosTokenId: checkpoint.bosTokenId }),
+      files,
+    };
+    const text = serializeManifest(manifest);
+    await withIoErrors(`write ${output}`, () => writeFile(join(directory.temporary, manifestName), text));
+    signal?.throwIfAborted();
+    await directory.commit();
+    return {
+      ...planOf(build),
+      directory: output,
+      bytes: Object.values(files).reduce((sum, file) => sum + file.bytes, Buffer.byteLength(text)),
+      files,
+      seconds: (performance.now() - started) / 1000,
+    };
+  } catch (error) {
+    await directory.discard();
+    throw error;
+  }
+}
+
+/**
+ * Builds an engine directory from a checkpoint, or from random weights. The directory appears whole or not at all.
+ *
+ *     await buildEngine({ checkpoint: "ckpt.pt", output: "engines/demo", ranks: 2, dtype: "bfloat16" });
+ *
+ * @throws KrakenError ERR_OPTION, ERR_RANKS (says which counts would work), ERR_CONTEXT_LENGTH; ERR_CHECKPOINT_* and
+ *   ERR_CONFIG when the checkpoint cannot be used; ERR_ENGINE_PATH when the output exists; ERR_IO (disk full,
+ *   permissions); ERR_BACKEND_UNAVAILABLE; the signal's reason when aborted
+ */
+export function buildEngine(options: BuildOptions & { dryRun: true }): Promise<BuildPlan>;
+export function buildEngine(options: BuildOptions & { dryRun?: false | undefined }): Promise<BuildSummary>;
+export function buildEngine(options: BuildOptions): Promise<BuildPlan | BuildSummary>;
+export async function buildEngine(options: BuildOptions): Promise<BuildPlan | BuildSummary> {
+  return buildEngineWith(native(), options);
+}

@@ -1,0 +1,168 @@
+/** kraken build: from a checkpoint to an engine directory. */
+import { relative } from "node:path";
+import type { Command } from "commander";
+import type { BuildPlan, BuildSummary } from "../../build.js";
+import type { Architecture, DType } from "../../model-config.js";
+import type { Context } from "../context.js";
+import { UsageError } from "../failure.js";
+import { addFlag, choice, integer } from "../flags.js";
+import { bytes, milliseconds, modelLine, plural, printJson, table } from "../output.js";
+import { ProgressBar } from "../progress.js";
+
+export const architectures = ["kraken", "gpt", "parallel", "ladder"];
+export const backends = ["cpu", "tensorrt", "tensorrt-llm"];
+export const dtype = choice(["float32", "bfloat16"], { fp32: "float32", f32: "float32", bf16: "bfloat16" });
+export const backend = choice(backends, {
+  trt: "tensorrt",
+  trtllm: "tensorrt-llm",
+  "trt-llm": "tensorrt-llm",
+});
+export const rankAliases = [
+  "--tp",
+  "--tp-size",
+  "--tp_size",
+  "--tensor-parallel-size",
+  "--tensor_parallel_size",
+];
+
+interface Flags {
+  checkpointDir?: string;
+  output?: string;
+  ranks?: number;
+  dtype?: DType;
+  backend?: string;
+  architecture?: Architecture;
+  maxPositions?: number;
+  random?: string;
+  seed?: number;
+  communication?: "none";
+  force?: true;
+  dryRun?: true;
+  json?: true;
+}
+
+const help = `
+Examples:
+  kraken build ckpt.pt --output engines/demo --ranks 2
+  kraken build models/gpt2 --output engines/gpt2 --dtype float32       a Hugging Face directory
+  kraken build ckpt.pt --ranks 4 --dry-run                             what it would be, without writing
+  kraken build --random kraken-125m-2way --output engines/random       no checkpoint: random weights of a preset
+
+A checkpoint is a ckpt.pt (of the Kraken authors' trainer or of nanoGPT), a .safetensors file, or a directory with a
+config.json. The engine directory appears when it is complete; a build that fails leaves nothing behind.
+
+Presets:
+  kraken-125m-2way, kraken-125m-4way, kraken-125m-6way, kraken-350m-2way, kraken-350m-4way, kraken-760m-4way,
+  gpt-125m, gpt-350m, gpt-760m, gpt2-124m, parallel-125m, parallel-350m, parallel-760m, ladder-125m, ladder-350m,
+  ladder-760m; for tests kraken-tiny-2way, kraken-tiny-4way, gpt-tiny, parallel-tiny, ladder-tiny
+`;
+
+export function addBuild(program: Command, context: Context): void {
+  const command = program
+    .command("build")
+    .description("build an engine directory from a checkpoint, or from random weights")
+    .argument("[checkpoint]", "ckpt.pt, .safetensors file or model directory")
+    .addHelpText("after", help.trimEnd());
+  command.optionsGroup("Engine:");
+  addFlag(command, "--output <dir>", "directory to create", {
+    aliases: ["--output-dir", "--output_dir"],
+    env: false,
+  });
+  addFlag(command, "--ranks <n>", "ranks (devices) that run it together; also --tp (default: 1)", {
+    parse: integer,
+    aliases: rankAliases,
+  });
+  addFlag(command, "--dtype <type>", "float32 or bfloat16 (default: bfloat16)", { parse: dtype });
+  addFlag(command, "--backend <name>", "cpu, tensorrt or tensorrt-llm (default: cpu)", { parse: backend });
+  addFlag(command, "--max-positions <n>", "longest context, if less than the model's", { parse: integer });
+  addFlag(command, "--communication <none>", "leave the collectives out: wrong numbers, for timing only", {
+    parse: choice(["none"]),
+    env: false,
+  });
+  command.optionsGroup("Model:");
+  addFlag(command, "--architecture <name>", `${architectures.join(", ")} (default: detected)`, {
+    parse: choice(architectures),
+    conflicts: ["random"],
+  });
+  addFlag(command, "--random <preset>", "random weights of a preset instead of a checkpoint", { env: false });
+  addFlag(command, "--seed <n>", "of the random weights (default: 0)", { parse: integer, env: false });
+  // TensorRT-LLM's name for the argument.
+  addFlag(command, "--checkpoint-dir <path>", "", { env: false, hidden: true });
+  command.optionsGroup("Run:");
+  addFlag(command, "--force", "replace an engine that exists", { aliases: ["--overwrite"] });
+  addFlag(command, "--dry-run", "say what would be built, write nothing");
+  addFlag(command, "--json", "print one JSON document");
+  command.helpOption("-h, --help", "show help");
+  command.action((checkpoint: string | undefined, flags: Flags) =>
+    build(checkpointPath(checkpoint, flags), flags, context),
+  );
+}
+
+function checkpointPath(argument: string | undefined, { checkpointDir }: Flags): string | undefined {
+  if (argument !== undefined && checkpointDir !== undefined) {
+    throw new UsageError("the checkpoint is given twice, as an argument and as --checkpoint-dir");
+  }
+  return argument ?? checkpointDir;
+}
+
+async function build(checkpoint: string | undefined, flags: Flags, context: Context): Promise<void> {
+  if ((checkpoint === undefined) === (flags.random === undefined)) {
+    throw new UsageError(
+      checkpoint === undefined
+        ? "nothing to build: give a checkpoint, or --random with a preset's name"
+        : "a checkpoint and --random contradict each other: give one of them",
+    );
+  }
+  if (flags.output === undefined && !flags.dryRun) {
+    throw new UsageError("--output is missing: the directory to create (or --dry-run to write nothing)");
+  }
+  const { output, ranks, dtype, backend, architecture, maxPositions, random, seed, communication } = flags;
+  const { buildEngine } = await context.library.build();
+  const bar = new ProgressBar(context.stderr, !flags.json);
+  try {
+    const result = await buildEngine({
+      checkpoint,
+      random,
+      seed,
+      output,
+      ranks,
+      dtype,
+      backend,
+      architecture,
+      maxPositions,
+      communication,
+      overwrite: flags.force,
+      dryRun: flags.dryRun,
+      signal: context.signal,
+      onProgress: ({ stage, bytesDone, bytesTotal }) => bar.update(stage, bytesDone, bytesTotal),
+    });
+    bar.clear();
+    if (flags.json) printJson(context.stdout, result);
+    else context.stdout.write(summary(result));
+  } finally {
+    bar.clear();
+  }
+}
+
+function isBuilt(result: BuildPlan | BuildSummary): result is BuildSummary {
+  return "directory" in result;
+}
+
+function summary(result: BuildPlan | BuildSummary): string {
+  const { source, config, ranks, dtype, backend, perRank, validRanks } = result;
+  const weights = Math.max(...perRank.map((rank) => rank.weightBytes));
+  const rows: [string, string][] = [
+    ["model", modelLine(config)],
+    ["from", source],
+    ["engine", `${plural(ranks, "rank")}, ${dtype}, backend ${backend}`],
+    ["each rank", `${bytes(weights)} of weights`],
+  ];
+  if (!isBuilt(result)) {
+    rows.push(["ranks", `${validRanks.join(", ")} are possible`]);
+    return `dry run, nothing was written\n${table(rows, "  ")}`;
+  }
+  const directory = relative("", result.directory) || ".";
+  const shown = directory.startsWith("..") ? result.directory : directory;
+  rows.push(["written", `${bytes(result.bytes)} in ${milliseconds(result.seconds * 1000)}`]);
+  return `${shown}\n${table(rows, "  ")}`;
+}

@@ -1,0 +1,114 @@
+/** Facts about this machine that decide what runs on it. Nothing that identifies its user. */
+import { readFile } from "node:fs/promises";
+import { arch, availableParallelism, cpus, freemem, homedir, release, totalmem, type } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { NativeCapability } from "../native.js";
+import { version } from "../version.js";
+import type { Library } from "./context.js";
+
+export interface Diagnosis {
+  version: string;
+  node: { version: string; platform: string; arch: string; napi: string };
+  system: { name: string; kernel: string; libc: string };
+  /** cores: of the machine; usable: by this process. features: the vector extensions that kernels know of. */
+  cpu: { model: string; cores: number; usable: number; features: string[] };
+  /** limitBytes: of the container, where there is one. */
+  memory: { totalBytes: number; freeBytes: number; limitBytes: number | null };
+  addon: { loaded: true; version: string } | { loaded: false; reason: string };
+  backends: Record<string, NativeCapability>;
+  libraries: Record<string, string>;
+  /** Settings that change how threads behave. */
+  environment: string[];
+}
+
+export function healthy(diagnosis: Diagnosis): boolean {
+  return Object.values(diagnosis.backends).some((backend) => backend.available);
+}
+
+const features = [
+  "avx2",
+  "fma",
+  "f16c",
+  "avx512f",
+  "avx512_vnni",
+  "avx512_bf16",
+  "amx_bf16",
+  "asimd",
+  "bf16",
+  "sve",
+];
+const variables = [
+  "KRAKEN_CPU_ISA",
+  "KRAKEN_THREADS_PER_RANK",
+  "OMP_NUM_THREADS",
+  "OMP_WAIT_POLICY",
+  "OMP_PROC_BIND",
+  "GOMP_SPINCOUNT",
+  "GOMP_CPU_AFFINITY",
+];
+
+const readText = (path: string) => readFile(path, "utf8").catch(() => "");
+
+async function systemName(): Promise<string> {
+  const pretty = /^PRETTY_NAME="?([^"\n]*)/m.exec(await readText("/etc/os-release"));
+  return pretty?.[1] ?? type();
+}
+
+function libc(): string {
+  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
+  const glibc = report?.header?.glibcVersionRuntime;
+  return glibc ? `glibc ${glibc}` : "";
+}
+
+async function cpuFeatures(): Promise<string[]> {
+  const line = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(await readText("/proc/cpuinfo"));
+  const present = new Set(line?.[1]?.split(/\s+/));
+  return features.filter((feature) => present.has(feature));
+}
+
+/** The container's limit, where it is less than the machine's memory. */
+function memoryLimit(): number | null {
+  const limit = (process as { constrainedMemory?(): number | undefined }).constrainedMemory?.();
+  return limit && limit < totalmem() ? limit : null;
+}
+
+/** Messages of a failed load name files; whose they are is nobody's business. */
+export function withoutPaths(message: string): string {
+  const root = join(fileURLToPath(new URL(".", import.meta.url)), "..", "..");
+  const home = homedir();
+  const shorter = message.replaceAll(root.replace(/\/$/, ""), "<package>");
+  return home.length > 1 ? shorter.replaceAll(home, "~") : shorter;
+}
+
+export async function diagnose(library: Library): Promise<Diagnosis> {
+  const diagnosis: Diagnosis = {
+    version,
+    node: {
+      version: process.version,
+      platform: process.platform,
+      arch: arch(),
+      napi: process.versions.napi ?? "?",
+    },
+    system: { name: await systemName(), kernel: `${type()} ${release()}`, libc: libc() },
+    cpu: {
+      model: cpus()[0]?.model.trim() || "unknown processor",
+      cores: cpus().length,
+      usable: availableParallelism(),
+      features: await cpuFeatures(),
+    },
+    memory: { totalBytes: totalmem(), freeBytes: freemem(), limitBytes: memoryLimit() },
+    addon: { loaded: false, reason: "" },
+    backends: {},
+    libraries: {},
+    environment: variables.flatMap((name) => (process.env[name] ? `${name}=${process.env[name]}` : [])),
+  };
+  try {
+    const addon = (await library.native()).native();
+    const { backends, libraries } = addon.capabilities();
+    return { ...diagnosis, addon: { loaded: true, version: addon.version }, backends, libraries };
+  } catch (error) {
+    const reason = withoutPaths(error instanceof Error ? error.message : String(error));
+    return { ...diagnosis, addon: { loaded: false, reason } };
+  }
+}

@@ -1,0 +1,76 @@
+/** What every command that runs an engine takes: the directory, and how to load it. */
+import type { Command } from "commander";
+import type { LoadOptions } from "../engine-options.js";
+import type { Context } from "./context.js";
+import { UsageError } from "./failure.js";
+import { addFlag, integer } from "./flags.js";
+
+export interface EngineFlags {
+  engineDir?: string;
+  maxBatchSize?: number;
+  maxSequenceLength?: number;
+  maxStepTokens?: number;
+  prefillChunk?: number;
+  kvCacheTokens?: number;
+  threadsPerRank?: number;
+  verify?: boolean;
+}
+
+export function addEngineFlags(command: Command): void {
+  command.optionsGroup("Engine:");
+  addFlag(command, "--max-batch-size <n>", "sequences that run at the same time (default: 8)", {
+    parse: integer,
+  });
+  addFlag(command, "--max-sequence-length <n>", "most tokens of prompt and output; also --max-seq-len", {
+    parse: integer,
+    aliases: ["--max-seq-len", "--max_seq_len"],
+  });
+  addFlag(command, "--max-step-tokens <n>", "most tokens of a step", {
+    parse: integer,
+    aliases: ["--max-num-tokens", "--max_num_tokens"],
+  });
+  addFlag(command, "--prefill-chunk <n>", "most prompt tokens of a step in which others decode", {
+    parse: integer,
+  });
+  addFlag(command, "--kv-cache-tokens <n>", "key/value memory, in tokens over all sequences", {
+    parse: integer,
+  });
+  addFlag(command, "--threads-per-rank <n>", "compute threads of each rank (default: cores / ranks)", {
+    parse: integer,
+  });
+  command.option("--no-verify", "check the files' sizes only, not their checksums");
+  // TensorRT-LLM's name for the argument.
+  addFlag(command, "--engine-dir <dir>", "", { env: false, hidden: true });
+}
+
+export function engineDirectory(argument: string | undefined, flags: EngineFlags): string {
+  const directory = argument ?? flags.engineDir;
+  if (directory === undefined)
+    throw new UsageError("which engine? Give the directory that `kraken build` wrote");
+  if (argument !== undefined && flags.engineDir !== undefined) {
+    throw new UsageError("the engine is given twice, as an argument and as --engine-dir");
+  }
+  return directory;
+}
+
+export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
+  const {
+    maxBatchSize,
+    maxSequenceLength,
+    maxStepTokens,
+    prefillChunk,
+    kvCacheTokens,
+    threadsPerRank,
+    verify,
+  } = flags;
+  return {
+    maxBatchSize,
+    maxSequenceLength,
+    maxStepTokens,
+    prefillChunk,
+    kvCacheTokens,
+    threadsPerRank,
+    verify,
+    signal: context.signal,
+  };
+}

@@ -1,0 +1,117 @@
+/** The `kraken` program: its commands, its help, and what happens when one fails. */
+import { Command, CommanderError } from "commander";
+import { closest } from "../options.js";
+import { version } from "../version.js";
+import { addBuild } from "./commands/build.js";
+import { addDoctor } from "./commands/doctor.js";
+import { addGenerate } from "./commands/generate.js";
+import { addInspect } from "./commands/inspect.js";
+import { addScore } from "./commands/score.js";
+import type { Context } from "./context.js";
+import { BrokenPipe, exitCodes, failureOf, UsageError } from "./failure.js";
+import { printJson } from "./output.js";
+
+const epilogue = `
+Conventions:
+  Names from TensorRT-LLM work too: --max_batch_size, --max_seq_len, --tp_size, --output_dir, --checkpoint_dir …
+  Settings of engine and sampling have environment variables: KRAKEN_MAX_BATCH_SIZE=4 stands for --max-batch-size 4.
+  --json prints one JSON document on stdout and nothing else; a failure is {"error": {"code", "message"}}.
+  KRAKEN_DEBUG=1 adds a stack trace to errors. KRAKEN_CPU_ISA=portable|avx2|avx512 caps the instruction set.
+
+Exit codes:
+  0    done
+  1    the work failed (the message says why)
+  2    the command line is wrong
+  130  interrupted by Ctrl-C (143: terminated)
+
+Example, from nothing to text:
+  kraken build --random kraken-tiny-2way --output engines/tiny --ranks 2
+  kraken generate engines/tiny --prompt Hello --max-tokens 16
+`;
+
+/** Help shows what an option does; that there is a variable for each is said once. */
+const plainHelp = {
+  optionDescription: (option: { description: string }) => option.description,
+  subcommandTerm: (command: Command) =>
+    [
+      command.name(),
+      ...command.registeredArguments.map((a) => (a.required ? `<${a.name()}>` : `[${a.name()}]`)),
+    ].join(" "),
+};
+
+function makeProgram(context: Context): Command {
+  const program = new Command("kraken")
+    .description("Builds and runs inference engines for Kraken transformers, on several ranks at once.")
+    .version(`kraken-engine ${version}`, "-V, --version", "print the version")
+    .helpOption("-h, --help", "show help")
+    .helpCommand("help [command]", "show help for a command")
+    .exitOverride()
+    .configureHelp(plainHelp)
+    .configureOutput({
+      writeOut: (text) => context.stdout.write(text),
+      writeErr: () => {}, // errors are printed once, by report()
+      getOutHelpWidth: () => context.stdout.columns ?? 100,
+      getErrHelpWidth: () => context.stderr.columns ?? 100,
+    })
+    .addHelpText("after", epilogue.trimEnd());
+  for (const add of [addBuild, addGenerate, addScore, addInspect, addDoctor]) add(program, context);
+  return program;
+}
+
+/** The subcommand that the arguments name. */
+function namedCommand(program: Command, args: readonly string[]): Command {
+  return program.commands.find((command) => command.name() === args[0]) ?? program;
+}
+
+function wantsJson(args: readonly string[]): boolean {
+  const end = args.indexOf("--");
+  return args.slice(0, end < 0 ? args.length : end).includes("--json");
+}
+
+/** @throws UsageError for a first word that names no command, also in front of --help */
+function checkCommand(program: Command, args: readonly string[]): void {
+  const word = args[0] === "help" ? args[1] : args[0];
+  const names = [...program.commands.map((command) => command.name()), "help"];
+  if (word === undefined || word.startsWith("-") || names.includes(word)) return;
+  const meant = closest(word, names);
+  throw new UsageError(`unknown command '${word}'${meant ? `\n(Did you mean ${meant}?)` : ""}`);
+}
+
+/** Prints why the command failed; returns its exit code. */
+function report(error: unknown, args: readonly string[], command: Command, context: Context): number {
+  if (error instanceof BrokenPipe) return exitCodes.ok;
+  if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok; // help or version was printed
+  const name = command.parent ? `${command.parent.name()} ${command.name()}` : command.name();
+  const flags = new Set(command.options.flatMap((option) => option.long ?? []));
+  const failure = failureOf(error, name, flags);
+  if (wantsJson(args)) {
+    printJson(context.stdout, { error: { code: failure.code, message: failure.message } });
+  } else if (failure.code === "ERR_INTERRUPTED") {
+    context.stderr.write(`${failure.message}\n`);
+  } else {
+    const hint = failure.hint ? `\n${failure.hint}` : "";
+    context.stderr.write(`error: ${failure.message}\ncode: ${failure.code}${hint}\n`);
+  }
+  if (process.env.KRAKEN_DEBUG === "1" && error instanceof Error) {
+    for (let e: unknown = error; e instanceof Error; e = e.cause) context.stderr.write(`${e.stack}\n`);
+  }
+  return failure.exitCode;
+}
+
+/** Runs `kraken ...args`; returns the exit code and never throws. */
+export async function run(args: readonly string[], context: Context): Promise<number> {
+  const program = makeProgram(context);
+  if (args.length === 0) {
+    context.stderr.write(`${program.helpInformation()}${epilogue}`);
+    return exitCodes.usage;
+  }
+  try {
+    checkCommand(program, args);
+    await program.parseAsync(args, { from: "user" });
+    return context.exitCode ?? exitCodes.ok;
+  } catch (error) {
+    // Whatever an abort made fail, the reason is the abort.
+    const reason = context.signal.aborted ? context.signal.reason : error;
+    return report(reason, args, namedCommand(program, args), context);
+  }
+}

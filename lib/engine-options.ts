@@ -1,0 +1,122 @@
+/** The options of Engine.load(), validated and filled in for the executor. */
+import type { EngineManifest } from "./engine-directory.js";
+import { ArgumentError } from "./errors.js";
+import type { NativeExecutorOptions } from "./native.js";
+import { booleanOption, checkKeys, integerOption, optionError, signalOption } from "./options.js";
+
+export interface LoadOptions {
+  /** Sequences that run at the same time; more requests wait. Default 8. */
+  maxBatchSize?: number | undefined;
+  /** Most tokens of prompt and output together. Default: the model's positions. */
+  maxSequenceLength?: number | undefined;
+  /** Most tokens of a step. Default: chosen by the engine. */
+  maxStepTokens?: number | undefined;
+  /** Most prompt tokens of a step in which others decode: smaller keeps their pace, larger starts sooner. */
+  prefillChunk?: number | undefined;
+  /** Key/value memory, in tokens over all sequences. Default: enough for maxBatchSize full sequences. */
+  kvCacheTokens?: number | undefined;
+  /** Requests that may wait; beyond that ERR_QUEUE_FULL. Default 1024. */
+  maxQueue?: number | undefined;
+  /** Compute threads of each rank. Default: cores / ranks. */
+  threadsPerRank?: number | undefined;
+  /** Measure each kind of op (stats().profileMs). Default false. */
+  profile?: boolean | undefined;
+  /** Check every file's SHA-256 before loading; false checks sizes only. Default true. */
+  verify?: boolean | undefined;
+  /** The backend the engine must have been built for. Default: whichever it is. */
+  backend?: string | undefined;
+  /** Must be "none" to load an engine that was built without collectives, whose numbers are wrong. */
+  communication?: "none" | undefined;
+  /** Aborting rejects with the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+const known: readonly (keyof LoadOptions)[] = [
+  "maxBatchSize",
+  "maxSequenceLength",
+  "maxStepTokens",
+  "prefillChunk",
+  "kvCacheTokens",
+  "maxQueue",
+  "threadsPerRank",
+  "profile",
+  "verify",
+  "backend",
+  "communication",
+  "signal",
+];
+
+export interface ResolvedLoad {
+  verify: boolean;
+  backend: string | undefined;
+  signal: AbortSignal | undefined;
+}
+
+/** What can be checked before the engine directory is read. @throws ArgumentError ERR_OPTION */
+export function resolveLoad(options: LoadOptions): ResolvedLoad {
+  checkKeys("Engine.load", options, known);
+  if (options.backend !== undefined && typeof options.backend !== "string") {
+    throw optionError("backend", "a backend's name", options.backend);
+  }
+  if (options.communication !== undefined && options.communication !== "none") {
+    throw optionError("communication", '"none", or left out', options.communication);
+  }
+  return {
+    verify: booleanOption("verify", options.verify, true),
+    backend: options.backend,
+    signal: signalOption(options.signal),
+  };
+}
+
+/**
+ * The executor's options. Zero leaves a choice to it.
+ * @throws ArgumentError ERR_OPTION, ERR_CONTEXT_LENGTH (more positions than the model has)
+ */
+export function executorOptions(
+  directory: string,
+  manifest: EngineManifest,
+  options: LoadOptions,
+): NativeExecutorOptions {
+  const { config, backend, ranks, dtype } = manifest;
+  const communication = manifest.communication !== "none";
+  if (!communication && options.communication !== "none") {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      `${directory} was built with communication: "none": its ranks don't exchange anything and its output is wrong. ` +
+        'Only benchmarks want it; load it with communication: "none" if you do',
+    );
+  }
+  if (communication && options.communication === "none") {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      `${directory} was built with communication; build another with "none"`,
+    );
+  }
+  const length = integerOption("maxSequenceLength", options.maxSequenceLength, {
+    min: 1,
+    fallback: config.maxPositions,
+  });
+  if (length > config.maxPositions) {
+    throw new ArgumentError(
+      "ERR_CONTEXT_LENGTH",
+      `\`maxSequenceLength\` is ${length}, but the model has ${config.maxPositions} positions`,
+    );
+  }
+  const chosen = { min: 1, fallback: 0 };
+  return {
+    directory,
+    config,
+    backend,
+    ranks,
+    dtype,
+    communication,
+    threadsPerRank: integerOption("threadsPerRank", options.threadsPerRank, { ...chosen, max: 1024 }),
+    maxBatchSize: integerOption("maxBatchSize", options.maxBatchSize, { min: 1, max: 4096, fallback: 8 }),
+    maxSequenceLength: length,
+    maxStepTokens: integerOption("maxStepTokens", options.maxStepTokens, { ...chosen, max: 1 << 20 }),
+    prefillChunk: integerOption("prefillChunk", options.prefillChunk, { ...chosen, max: 1 << 20 }),
+    maxQueue: integerOption("maxQueue", options.maxQueue, { min: 0, max: 1 << 20, fallback: 1024 }),
+    kvCacheTokens: integerOption("kvCacheTokens", options.kvCacheTokens, chosen),
+    profile: booleanOption("profile", options.profile, false),
+  };
+}

@@ -1,0 +1,38 @@
+/** kraken-engine: build inference engines for Kraken transformers and run them. The public names, nothing else. */
+export {
+  type BuildOptions,
+  type BuildPlan,
+  type BuildProgress,
+  type BuildSummary,
+  buildEngine,
+} from "./build.js";
+export type { CheckpointIndex } from "./checkpoint/checkpoint-index.js";
+export {
+  type DisposeOptions,
+  Engine,
+  type EngineStats,
+  type LogitsResult,
+  type ScoreOptions,
+  type ScoreResult,
+} from "./engine.js";
+export type { EngineFile, EngineManifest, EngineTokenizer } from "./engine-directory.js";
+export type { LoadOptions } from "./engine-options.js";
+export {
+  ArgumentError,
+  type ArgumentErrorCode,
+  CheckpointError,
+  type CheckpointErrorCode,
+  EngineDirectoryError,
+  type EngineErrorCode,
+  KrakenError,
+  type KrakenErrorCode,
+  RuntimeError,
+  type RuntimeErrorCode,
+} from "./errors.js";
+export type { Generation, GenerationResult, GenerationTiming } from "./generation.js";
+export type { Activation, Architecture, DType, ModelConfig } from "./model-config.js";
+export type { Prompt } from "./prompt.js";
+export type { FinishReason, GenerationEvent, SampleResult, TokenLogprob } from "./sample-stream.js";
+export type { GenerateOptions } from "./sampling.js";
+export type { Tokenizer } from "./tokenizer.js";
+export { version } from "./version.js";

@@ -1,0 +1,196 @@
+/**
+ * Loads the addon; the one place that declares its surface as types.
+ * Everything that crosses is plain data; errors thrown by the addon carry a `code` (see errors.ts `fromNative`).
+ */
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { TensorView } from "./checkpoint/checkpoint-index.js";
+import { RuntimeError } from "./errors.js";
+import type { DType, ModelConfig } from "./model-config.js";
+
+/** What a backend can do on this machine. */
+export interface NativeCapability {
+  available: boolean;
+  /** Why not, and what would help; empty when available. */
+  reason: string;
+  details: Record<string, string>;
+}
+
+export interface NativeCapabilities {
+  backends: Record<string, NativeCapability>;
+  /** Versions of the libraries this addon was built with, e.g. { oneDNN: "2.6.3", highway: "1.0.3" }. */
+  libraries: Record<string, string>;
+  cores: number;
+}
+
+export interface NativeBuildOptions {
+  config: ModelConfig;
+  tensors: Record<string, TensorView>;
+  ranks: number;
+  dtype: DType;
+  /** Existing directory to write rank0.engine … into. */
+  directory: string;
+}
+
+export interface NativeBuildProgress {
+  /** Bytes written so far and in all, over all ranks. */
+  bytesWritten: number;
+  bytesTotal: number;
+}
+
+/** Bytes per rank, without writing anything. */
+export interface NativePlan {
+  ranks: { weightBytes: number; kvBytesPerToken: number; ops: number }[];
+  /** Rank counts up to 64 that this model allows. */
+  validRanks: number[];
+  /** One line per op of rank 0's Graph. */
+  graph: string;
+}
+
+export interface NativeExecutorOptions {
+  directory: string;
+  config: ModelConfig;
+  backend: string;
+  ranks: number;
+  dtype: DType;
+  communication: boolean;
+  threadsPerRank: number;
+  maxBatchSize: number;
+  maxSequenceLength: number;
+  maxStepTokens: number;
+  prefillChunk: number;
+  maxQueue: number;
+  kvCacheTokens: number;
+  profile: boolean;
+}
+
+/** Every field given; lib/sampling.ts validates and fills defaults. */
+export interface NativeSampling {
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  repetitionPenalty: number;
+  presencePenalty: number;
+  frequencyPenalty: number;
+  seed: bigint;
+  logitBias: [token: number, bias: number][];
+  maxTokens: number;
+  minTokens: number;
+  stopTokens: number[];
+  /** −1: none; k: the chosen token's log-probability and the k most likely alternatives. */
+  logprobs: number;
+}
+
+export interface NativeRequest {
+  kind: "generate" | "score" | "logits";
+  prompt: Int32Array;
+  samples: number;
+  /** generate only */
+  sampling?: NativeSampling;
+}
+
+/** One event of one request; all events of a step (of several, while JavaScript was busy) arrive in one call. */
+export interface NativeResponse {
+  request: number;
+  sample: number;
+  /** −1 when the event carries no token. */
+  token: number;
+  logprob: number;
+  /** Absent when there are none. */
+  alternatives?: { token: number; logprob: number }[];
+  /** "" while the sample goes on. */
+  finish: "" | "stop" | "length" | "cancelled" | "error";
+  /** finish "error" only. */
+  errorCode?: string;
+  errorMessage?: string;
+  /** score: one log-probability per prompt token (the first NaN); logits: rows × vocabulary. */
+  values?: Float32Array;
+  /** With values. */
+  firstRow?: number;
+  /** On a sample's first token and on its finish: milliseconds since enqueue. */
+  queueMs?: number;
+  firstTokenMs?: number;
+  totalMs?: number;
+  preemptions?: number;
+}
+
+export interface NativeStats {
+  steps: number;
+  promptTokens: number;
+  generatedTokens: number;
+  finished: number;
+  cancelled: number;
+  failed: number;
+  preemptions: number;
+  running: number;
+  waiting: number;
+  kvBlocks: number;
+  kvBlocksUsed: number;
+  kvBlockTokens: number;
+  stepMsTotal: number;
+  exposedMs: number[];
+  profileMs: Record<string, number>[];
+  weightBytes: number;
+  kvBytes: number;
+  activationBytes: number;
+}
+
+export interface NativeExecutor {
+  /** Queues a request and returns its id; events go to the callback given to `load`. */
+  enqueue(request: NativeRequest): number;
+  cancel(id: number): void;
+  stats(): NativeStats;
+  /** Cancels what runs; resolves when every event was delivered and all threads have ended. Idempotent. */
+  shutdown(): Promise<void>;
+  /** Keeps the process alive (true) while requests are pending; false lets it exit. */
+  setKeepAlive(keep: boolean): void;
+}
+
+export interface NativeAddon {
+  version: string;
+  capabilities(): NativeCapabilities;
+  plan(options: { config: ModelConfig; ranks: number; dtype: DType; backend: string }): NativePlan;
+  /** Writes the ranks' engine files on a thread of its own; `done` rejects soon after `cancel()`. */
+  build(
+    options: NativeBuildOptions,
+    onProgress: (progress: NativeBuildProgress) => void,
+  ): { done: Promise<void>; cancel(): void };
+  Executor: {
+    /**
+     * Maps and packs weights on threads of its own. The callback is never called before the promise resolves, nor
+     * after shutdown() has. An executor that is loaded does not keep the process alive; one that loads or closes does.
+     */
+    load(
+      options: NativeExecutorOptions,
+      onResponses: (responses: NativeResponse[]) => void,
+    ): Promise<NativeExecutor>;
+  };
+}
+
+let loaded: NativeAddon | undefined;
+
+/**
+ * The addon, loaded on first use: prebuilds/ first, then a local build.
+ * @throws RuntimeError ERR_NATIVE_LOAD that says what to do on this machine
+ */
+export function native(): NativeAddon {
+  if (loaded) return loaded;
+  // This file is lib/native.ts in a clone and dist/native.js in the package; the addon lies at the package root.
+  const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+  const require = createRequire(import.meta.url);
+  try {
+    loaded = require("node-gyp-build")(root) as NativeAddon;
+    return loaded;
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
+    throw new RuntimeError(
+      "ERR_NATIVE_LOAD",
+      `the native addon could not be loaded for ${process.platform}-${process.arch}, Node ${process.version}: ${why}\n` +
+        "In a clone run `npm run setup`; in an installed package run `npm rebuild kraken-engine` " +
+        "(needs a C++20 compiler, cmake, ninja, oneDNN, Highway and nlohmann-json).",
+      { cause },
+    );
+  }
+}

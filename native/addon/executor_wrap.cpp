@@ -1,0 +1,105 @@
+#include "addon/executor_wrap.h"
+
+#include <utility>
+
+#include "addon/errors.h"
+#include "addon/responses.h"
+#include "base/dtype.h"
+#include "base/error.h"
+
+namespace kraken::addon {
+namespace {
+
+using Handoff = Napi::External<std::shared_ptr<ExecutorSession>>;
+
+ExecutorOptions to_options(const Napi::Object& object) {
+  ExecutorOptions options;
+  options.directory = string_field(object, "directory");
+  options.model_config = to_json(object.Get("config"));
+  options.backend = string_field(object, "backend");
+  options.ranks = int_field(object, "ranks");
+  options.dtype = parse_dtype(string_field(object, "dtype"));
+  options.communication = bool_field(object, "communication");
+  options.threads_per_rank = int_field(object, "threadsPerRank");
+  options.max_batch_size = int_field(object, "maxBatchSize");
+  options.max_sequence_length = int_field(object, "maxSequenceLength");
+  options.max_step_tokens = int_field(object, "maxStepTokens");
+  options.prefill_chunk = int_field(object, "prefillChunk");
+  options.max_queue = int_field(object, "maxQueue");
+  options.kv_cache_tokens = static_cast<int64_t>(number_field(object, "kvCacheTokens"));
+  options.profile = bool_field(object, "profile");
+  return options;
+}
+
+}  // namespace
+
+Napi::Function ExecutorWrap::define(Napi::Env env) {
+  const Napi::Function constructor =
+      DefineClass(env, "Executor",
+                  {StaticMethod("load", &ExecutorWrap::load), InstanceMethod("enqueue", &ExecutorWrap::enqueue),
+                   InstanceMethod("cancel", &ExecutorWrap::cancel), InstanceMethod("stats", &ExecutorWrap::stats),
+                   InstanceMethod("shutdown", &ExecutorWrap::shutdown),
+                   InstanceMethod("setKeepAlive", &ExecutorWrap::set_keep_alive)});
+  env.SetInstanceData(new Napi::FunctionReference(Napi::Persistent(constructor)));
+  return constructor;
+}
+
+Napi::Object ExecutorWrap::create(Napi::Env env, std::shared_ptr<ExecutorSession> session) {
+  return env.GetInstanceData<Napi::FunctionReference>()->New({Handoff::New(env, &session)});
+}
+
+ExecutorWrap::ExecutorWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ExecutorWrap>(info) {
+  if (info.Length() != 1 || !info[0].IsExternal()) {
+    throw Napi::TypeError::New(info.Env(), "an Executor is made by Executor.load()");
+  }
+  session_ = *info[0].As<Handoff>().Data();
+}
+
+Napi::Value ExecutorWrap::load(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    KRAKEN_CHECK(info.Length() >= 2 && info[0].IsObject() && info[1].IsFunction());
+    return ExecutorSession::load(env, to_options(info[0].As<Napi::Object>()), info[1].As<Napi::Function>());
+  });
+}
+
+Napi::Value ExecutorWrap::enqueue(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    KRAKEN_CHECK(info.Length() >= 1 && info[0].IsObject());
+    Request request = to_request(info[0].As<Napi::Object>());
+    return Napi::Number::New(env, static_cast<double>(session_->executor().enqueue(std::move(request))));
+  });
+}
+
+Napi::Value ExecutorWrap::cancel(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    KRAKEN_CHECK(info.Length() >= 1 && info[0].IsNumber());
+    // Everything is being cancelled anyway once it is closing.
+    if (session_->open()) session_->executor().cancel(static_cast<RequestId>(info[0].As<Napi::Number>().Int64Value()));
+    return env.Undefined();
+  });
+}
+
+Napi::Value ExecutorWrap::stats(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value { return addon::to_javascript(env, session_->executor().stats()); });
+}
+
+Napi::Value ExecutorWrap::shutdown(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value { return session_->shutdown(env); });
+}
+
+Napi::Value ExecutorWrap::set_keep_alive(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    KRAKEN_CHECK(info.Length() >= 1 && info[0].IsBoolean());
+    // While closing, the process stays until closed.
+    if (session_->open()) session_->keep_alive(env, info[0].As<Napi::Boolean>().Value());
+    return env.Undefined();
+  });
+}
+
+}  // namespace kraken::addon

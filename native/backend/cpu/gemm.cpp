@@ -1,0 +1,53 @@
+#include "backend/cpu/gemm.h"
+
+#include "backend/cpu/instruction_set.h"
+#include "backend/cpu/linear_kernel.h"
+#include "base/error.h"
+
+namespace kraken::cpu {
+
+DType compute_dtype(DType engine_dtype) {
+  if (engine_dtype == DType::Float32) return DType::Float32;
+  return allowed_instruction_set() == InstructionSet::Avx512Bf16 ? DType::BFloat16 : DType::Float32;
+}
+
+struct PackedLinear::Impl {
+  int64_t n, k;
+  std::unique_ptr<LinearKernel> kernel;
+};
+
+PackedLinear::PackedLinear(const void* weight, DType stored, const float* bias, int64_t n, int64_t k, DType compute,
+                           DType output, int64_t max_rows) {
+  KRAKEN_CHECK(weight != nullptr && n > 0 && k > 0 && max_rows > 0);
+  KRAKEN_CHECK(stored != DType::Float16 && compute != DType::Float16);
+  KRAKEN_CHECK(compute == compute_dtype(compute));
+  KRAKEN_CHECK(output == DType::Float32 || output == compute);
+  const LinearSpec spec{weight, stored, bias, n, k, compute, output, max_rows};
+  std::unique_ptr<LinearKernel> kernel;
+  // Under a cap oneDNN would still use what the machine has, so the cap must rule it out here.
+  if (allowed_instruction_set() >= InstructionSet::Avx512) kernel = make_onednn_linear(spec);
+  if (kernel == nullptr) {
+    KRAKEN_CHECK(compute == DType::Float32);
+    kernel = make_highway_linear(spec);
+  }
+  impl_ = std::make_unique<Impl>(Impl{n, k, std::move(kernel)});
+}
+
+PackedLinear::~PackedLinear() = default;
+PackedLinear::PackedLinear(PackedLinear&&) noexcept = default;
+PackedLinear& PackedLinear::operator=(PackedLinear&&) noexcept = default;
+
+void PackedLinear::run(const void* x, void* y, int64_t rows) {
+  if (rows > 0) impl_->kernel->run(x, y, rows);
+}
+
+void PackedLinear::prepare(int64_t rows) {
+  if (rows > 0) impl_->kernel->prepare(rows);
+}
+
+size_t PackedLinear::packed_bytes() const { return impl_->kernel->packed_bytes(); }
+int64_t PackedLinear::n() const { return impl_->n; }
+int64_t PackedLinear::k() const { return impl_->k; }
+const char* PackedLinear::implementation() const { return impl_->kernel->implementation(); }
+
+}  // namespace kraken::cpu

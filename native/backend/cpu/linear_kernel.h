@@ -1,0 +1,37 @@
+// What PackedLinear chooses between: oneDNN where it runs its batch-reduce kernel, our own kernel elsewhere.
+// Both give a row the same bits whatever M and the thread count are.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "base/dtype.h"
+
+namespace kraken::cpu {
+
+class LinearKernel {
+ public:
+  virtual ~LinearKernel() = default;
+  virtual void run(const void* x, void* y, int64_t rows) = 0;
+  virtual void prepare(int64_t rows) = 0;
+  virtual size_t packed_bytes() const = 0;
+  virtual const char* implementation() const = 0;
+};
+
+struct LinearSpec {
+  const void* weight = nullptr;  // [n, k] of `stored`
+  DType stored = DType::Float32;
+  const float* bias = nullptr;  // [n] or null
+  int64_t n = 0, k = 0;
+  DType compute = DType::Float32, output = DType::Float32;
+  int64_t max_rows = 1;
+};
+
+// Null when oneDNN would not run these shapes with its batch-reduce ("brg") kernel for every M.
+std::unique_ptr<LinearKernel> make_onednn_linear(const LinearSpec& spec);
+
+// float32 only; runs anywhere.
+std::unique_ptr<LinearKernel> make_highway_linear(const LinearSpec& spec);
+
+}  // namespace kraken::cpu

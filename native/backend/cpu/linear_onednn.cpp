@@ -1,0 +1,190 @@
+// oneDNN matmul on weights packed once. The layout it picks at 128 rows serves every number of rows, and its
+// batch-reduce kernel adds up k in the same order for all of them: a row's bits do not depend on M or on the
+// number of threads (test/native/cpu_gemm_test.cpp checks it). Source and destination must be dense, otherwise
+// oneDNN silently falls to implementations that are up to hundreds of times slower.
+#include <cstring>
+#include <list>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include <oneapi/dnnl/dnnl.hpp>
+#include <omp.h>
+
+#include "backend/cpu/aligned_buffer.h"
+#include "backend/cpu/linear_kernel.h"
+#include "base/error.h"
+
+namespace kraken::cpu {
+namespace {
+
+using dnnl::memory;
+using Tag = memory::format_tag;
+
+constexpr int64_t kPackingRows = 128;
+constexpr size_t kCachedPrimitives = 64;
+
+// Leaked on purpose: other threads may still be multiplying while the process exits.
+dnnl::engine& cpu_engine() {
+  static auto* engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
+  return *engine;
+}
+
+dnnl::stream& this_threads_stream() {
+  thread_local dnnl::stream stream(cpu_engine());
+  return stream;
+}
+
+AlignedBuffer& this_threads_scratch(size_t bytes) {
+  thread_local AlignedBuffer scratch;
+  if (scratch.bytes() < bytes) scratch = AlignedBuffer(bytes);
+  return scratch;
+}
+
+memory::data_type onednn_type(DType dtype) {
+  return dtype == DType::BFloat16 ? memory::data_type::bf16 : memory::data_type::f32;
+}
+
+memory::desc dense(int64_t rows, int64_t columns, DType dtype, Tag tag = Tag::ab) {
+  return memory::desc({rows, columns}, onednn_type(dtype), tag);
+}
+
+// The one place where oneDNN 2 and 3 differ.
+dnnl::matmul::primitive_desc describe(const LinearSpec& spec, int64_t rows, const memory::desc& weight) {
+  const memory::desc source = dense(rows, spec.k, spec.compute), bias = dense(1, spec.n, DType::Float32),
+                     destination = dense(rows, spec.n, spec.output);
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+#if DNNL_VERSION_MAJOR >= 3
+  if (spec.bias == nullptr) return {cpu_engine(), source, weight, destination, attributes};
+  return {cpu_engine(), source, weight, bias, destination, attributes};
+#else
+  if (spec.bias == nullptr) return {{source, weight, destination}, attributes, cpu_engine()};
+  return {{source, weight, bias, destination}, attributes, cpu_engine()};
+#endif
+}
+
+bool is_batch_reduce(const dnnl::matmul::primitive_desc& description) {
+  return std::strncmp(description.impl_info_str(), "brg", 3) == 0;
+}
+
+template <typename Body>
+auto translating_errors(Body body) {
+  try {
+    return body();
+  } catch (const dnnl::error& error) {
+    if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
+    internal_error(std::string("oneDNN: ") + error.what());
+  }
+}
+
+class OneDnnLinear final : public LinearKernel {
+ public:
+  OneDnnLinear(const LinearSpec& spec, const dnnl::matmul::primitive_desc& packing)
+      : spec_(spec), implementation_(packing.impl_info_str()), packed_(packing.weights_desc().get_size()) {
+    weight_ = memory(packing.weights_desc(), cpu_engine(), packed_.data());
+    pack();
+    spec_.weight = nullptr;
+    if (spec_.bias != nullptr) {
+      bias_copy_.assign(spec_.bias, spec_.bias + spec_.n);
+      bias_ = memory(dense(1, spec_.n, DType::Float32), cpu_engine(), bias_copy_.data());
+    }
+  }
+
+  void run(const void* x, void* y, int64_t rows) override {
+    translating_errors([&] {
+      Plan& plan = plan_for(rows);
+      auto& scratch = this_threads_scratch(plan.scratch_bytes);
+      // oneDNN takes handles as void*, and only reads the source.
+      plan.source.set_data_handle(const_cast<void*>(x));
+      plan.destination.set_data_handle(y);
+      plan.scratch.set_data_handle(scratch.data());
+      plan.primitive.execute(this_threads_stream(), plan.arguments);
+    });
+  }
+
+  void prepare(int64_t rows) override {
+    translating_errors([&] { this_threads_scratch(plan_for(rows).scratch_bytes); });
+  }
+
+  size_t packed_bytes() const override { return packed_.bytes(); }
+  const char* implementation() const override { return implementation_.c_str(); }
+
+ private:
+  // What it takes to run one number of rows. A primitive is bound to the thread count it was created under.
+  struct Plan {
+    int64_t rows;
+    int threads;
+    dnnl::matmul primitive;
+    memory source, destination, scratch;
+    size_t scratch_bytes;
+    std::unordered_map<int, memory> arguments;  // shares the memory objects above
+  };
+
+  void pack() {
+    std::vector<float> widened;
+    const void* weight = spec_.weight;
+    if (spec_.stored == DType::BFloat16 && spec_.compute == DType::Float32) {
+      widened.resize(static_cast<size_t>(spec_.n * spec_.k));
+      const auto* from = static_cast<const uint16_t*>(spec_.weight);
+      for (size_t i = 0; i < widened.size(); ++i) widened[i] = bfloat16_to_float(from[i]);
+      weight = widened.data();
+    }
+    const DType from = widened.empty() ? spec_.stored : DType::Float32;
+    memory plain(dense(spec_.k, spec_.n, from, Tag::ba), cpu_engine(), const_cast<void*>(weight));
+    dnnl::reorder(plain, weight_).execute(this_threads_stream(), plain, weight_);
+    this_threads_stream().wait();
+  }
+
+  // Most recently used first; a list, because plans must stay where they are.
+  Plan& plan_for(int64_t rows) {
+    const int threads = omp_get_max_threads();
+    for (auto plan = plans_.begin(); plan != plans_.end(); ++plan) {
+      if (plan->rows != rows || plan->threads != threads) continue;
+      if (plan != plans_.begin()) plans_.splice(plans_.begin(), plans_, plan);
+      return plans_.front();
+    }
+    const auto description = describe(spec_, rows, weight_.get_desc());
+    Plan plan{rows,
+              threads,
+              dnnl::matmul(description),
+              memory(dense(rows, spec_.k, spec_.compute), cpu_engine(), nullptr),
+              memory(dense(rows, spec_.n, spec_.output), cpu_engine(), nullptr),
+              memory(description.scratchpad_desc(), cpu_engine(), nullptr),
+              description.scratchpad_desc().get_size(),
+              {}};
+    plan.arguments = {{DNNL_ARG_SRC, plan.source},
+                      {DNNL_ARG_WEIGHTS, weight_},
+                      {DNNL_ARG_DST, plan.destination},
+                      {DNNL_ARG_SCRATCHPAD, plan.scratch}};
+    if (spec_.bias != nullptr) plan.arguments.insert({DNNL_ARG_BIAS, bias_});
+    if (plans_.size() == kCachedPrimitives) plans_.pop_back();
+    plans_.push_front(std::move(plan));
+    return plans_.front();
+  }
+
+  LinearSpec spec_;
+  std::string implementation_;
+  AlignedBuffer packed_;
+  std::vector<float> bias_copy_;
+  memory weight_, bias_;  // views of the two above
+  std::list<Plan> plans_;
+};
+
+}  // namespace
+
+std::unique_ptr<LinearKernel> make_onednn_linear(const LinearSpec& spec) {
+  try {
+    const memory::desc any = dense(spec.k, spec.n, spec.compute, Tag::any);
+    const auto packing = describe(spec, kPackingRows, any);
+    if (!is_batch_reduce(packing)) return nullptr;
+    for (const int64_t rows : {int64_t{1}, int64_t{7}, int64_t{64}, kPackingRows, spec.max_rows}) {
+      if (!is_batch_reduce(describe(spec, rows, packing.weights_desc()))) return nullptr;
+    }
+    return translating_errors([&] { return std::make_unique<OneDnnLinear>(spec, packing); });
+  } catch (const dnnl::error&) {
+    return nullptr;  // no implementation takes these shapes
+  }
+}
+
+}  // namespace kraken::cpu

@@ -1,0 +1,52 @@
+// Communication among the ranks of one engine. One Communicator object per rank; all ranks make the same calls in
+// the same order. Overlap is the contract: start() returns at once, wait() returns when the sum may be read.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace kraken {
+
+// A started exchange. Tickets of one rank are consecutive: the n-th start of every rank belongs together.
+using Ticket = uint64_t;
+
+// float32 matrices [rows, width], dense, whose sum in this order is S_e. The order is the same on every rank,
+// so every rank computes bit-identical sums. May be read until this rank calls start(ticket + kMaxInFlight).
+using Addends = std::span<const float* const>;
+
+class Communicator {
+ public:
+  // A buffer handed to start(t) may be written again once this rank's wait(t + kMaxInFlight) has returned. Rotating
+  // sent buffers over kExchangeDepth satisfies it: the payload of start(u) may be written from wait(u - 2) on, which
+  // with one exchange in flight at a time is already right after start(u - 1) (proof: comm/local/local_group.cpp).
+  static constexpr int kExchangeDepth = 4;
+  // At most this many exchanges started and not yet waited for, per rank.
+  static constexpr int kMaxInFlight = 2;
+
+  virtual ~Communicator() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  // Starts the sum over all ranks of `parts` (this rank's ways, each [rows, width] float32, all written already).
+  virtual Ticket start(std::span<const float* const> parts, int64_t rows, int64_t width) = 0;
+
+  // Blocks until S of that ticket may be read. Tickets are waited for in order, each once.
+  // Throws ERR_RANK_LOST after abort().
+  virtual Addends wait(Ticket ticket) = 0;
+
+  // Collects column slices: part is [rows, columns] of this rank, placed at column `begin` of full [rows, total].
+  // `full` is complete on rank 0 when this returns there; other ranks pass the same pointer if they share memory.
+  virtual void gather_columns(const float* part, int64_t rows, int64_t columns, int64_t begin, float* full,
+                              int64_t total) = 0;
+
+  virtual void barrier() = 0;
+
+  // Ends every present and future wait of every rank with ERR_RANK_LOST. Callable from any thread.
+  virtual void abort(const std::string& reason) = 0;
+
+  // Nanoseconds this rank has spent waiting in wait(), gather_columns() and barrier() since construction.
+  virtual uint64_t exposed_nanoseconds() const = 0;
+};
+
+}  // namespace kraken

@@ -1,0 +1,161 @@
+// Why kExchangeDepth = 2·kMaxInFlight slots (and buffers) are enough, and fewer are not:
+//
+//   (1) start(u) is only allowed when u − kMaxInFlight has been waited for, so a rank that enters start(u) has
+//       returned from wait(u − 2).
+//   (2) wait(v) returns only after every rank has entered start(v), hence, by (1), has returned from wait(v − 2).
+//
+// A rank in start(u) has returned from wait(u − 2), so by (2) every rank has returned from wait(u − 4) and none looks
+// at slot u − 4 again: slots may rotate over 4. With 3, a rank could overwrite slot u − 3 while another, which has
+// started u − 2 but not yet waited for u − 3, still has to read it (communicator_test: SlotsSurviveTheFastestRank).
+//
+// The same argument carries the sent buffers. Addends of t may be read until the reader's start(t + 2); once
+// wait(t + 2) has returned, every rank has entered start(t + 2) and no longer reads t's buffer. The payload of
+// u = t + 4 may therefore be written as soon as wait(u − 2) has returned: before start(u − 1) if one exchange is in
+// flight at a time. With 3 buffers it would overwrite t + 1, which a slower rank may still be reading.
+#include "comm/local/local_group.h"
+
+#include <chrono>
+#include <cstring>
+#include <mutex>
+
+#include "base/error.h"
+#include "comm/local/rendezvous.h"
+
+namespace kraken {
+namespace {
+
+constexpr int kDepth = Communicator::kExchangeDepth;
+static_assert(kDepth >= 2 * Communicator::kMaxInFlight);
+
+struct Group {
+  // What one rank says about one exchange.
+  struct alignas(64) Slot {
+    std::vector<const float*> parts;
+    int64_t rows = 0, width = 0;
+  };
+
+  Group(int ranks, bool communicate) : size(ranks), communication(communicate), slots(size_t(kDepth) * size_t(ranks)) {}
+
+  Slot& slot(Ticket ticket, int rank) {
+    return slots[static_cast<size_t>(ticket % kDepth) * static_cast<size_t>(size) + static_cast<size_t>(rank)];
+  }
+  // Arrivals at the ticket's slot once all ranks have started it.
+  uint32_t target(Ticket ticket) const { return static_cast<uint32_t>((ticket / kDepth + 1) * static_cast<Ticket>(size)); }
+
+  const int size;
+  const bool communication;
+  std::vector<Slot> slots;  // [kDepth, size]
+  Rendezvous started[kDepth];
+  Rendezvous barrier;
+  std::mutex mutex;
+  std::string reason;  // of the abort; guarded by mutex
+};
+
+class LocalCommunicator final : public Communicator {
+ public:
+  LocalCommunicator(std::shared_ptr<Group> group, int rank) : group_(std::move(group)), rank_(rank) {}
+
+  int rank() const override { return rank_; }
+  int size() const override { return group_->size; }
+
+  Ticket start(std::span<const float* const> parts, int64_t rows, int64_t width) override {
+    KRAKEN_CHECK(started_ - waited_ < Ticket{kMaxInFlight});
+    const Ticket ticket = started_++;
+    Group::Slot& slot = group_->slot(ticket, rank_);
+    slot.parts.assign(parts.begin(), parts.end());
+    slot.rows = rows;
+    slot.width = width;
+    if (group_->communication) group_->started[ticket % kDepth].arrive(group_->target(ticket));
+    return ticket;
+  }
+
+  Addends wait(Ticket ticket) override {
+    KRAKEN_CHECK(ticket == waited_ && ticket < started_);
+    const Group::Slot& own = group_->slot(ticket, rank_);
+    if (!group_->communication) {
+      ++waited_;
+      return own.parts;
+    }
+    await(group_->started[ticket % kDepth], group_->target(ticket));
+    std::vector<const float*>& addends = addends_[ticket % kDepth];
+    addends.clear();
+    for (int rank = 0; rank < group_->size; ++rank) {
+      const Group::Slot& slot = group_->slot(ticket, rank);
+      KRAKEN_CHECK(slot.rows == own.rows && slot.width == own.width && slot.parts.size() == own.parts.size());
+      addends.insert(addends.end(), slot.parts.begin(), slot.parts.end());
+    }
+    ++waited_;
+    return addends;
+  }
+
+  void gather_columns(const float* part, int64_t rows, int64_t columns, int64_t begin, float* full,
+                      int64_t total) override {
+    KRAKEN_CHECK(begin >= 0 && columns >= 0 && begin + columns <= total);
+    for (int64_t row = 0; row < rows; ++row) {
+      std::memcpy(full + row * total + begin, part + row * columns, static_cast<size_t>(columns) * sizeof(float));
+    }
+    arrive_at_barrier();
+    if (rank_ == 0) await_barrier();
+  }
+
+  void barrier() override {
+    arrive_at_barrier();
+    await_barrier();
+  }
+
+  void abort(const std::string& reason) override {
+    {
+      std::lock_guard lock(group_->mutex);
+      if (group_->reason.empty()) group_->reason = reason.empty() ? "aborted" : reason;
+    }
+    for (Rendezvous& meeting : group_->started) meeting.abort();
+    group_->barrier.abort();
+  }
+
+  uint64_t exposed_nanoseconds() const override { return exposed_.load(std::memory_order_relaxed); }
+
+ private:
+  // The clock is read only when there is something to wait for.
+  void await(const Rendezvous& meeting, uint32_t target) {
+    auto state = meeting.state(target);
+    if (state == Rendezvous::State::Pending) {
+      const auto from = std::chrono::steady_clock::now();
+      state = meeting.await(target);
+      const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - from;
+      exposed_.fetch_add(static_cast<uint64_t>(waited.count()), std::memory_order_relaxed);
+    }
+    if (state == Rendezvous::State::Aborted) {
+      std::lock_guard lock(group_->mutex);
+      throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank_) + " stopped waiting: " + group_->reason);
+    }
+  }
+
+  // Barriers are numbered, and rank n may leave a gather without waiting for it. It must not arrive at the next one
+  // before the last is complete, or it would be counted twice in the same.
+  void arrive_at_barrier() {
+    if (barriers_ > 0) await_barrier();
+    ++barriers_;
+    group_->barrier.arrive(barrier_target());
+  }
+  void await_barrier() { await(group_->barrier, barrier_target()); }
+  uint32_t barrier_target() const { return static_cast<uint32_t>(barriers_ * static_cast<uint64_t>(group_->size)); }
+
+  std::shared_ptr<Group> group_;
+  const int rank_;
+  Ticket started_ = 0, waited_ = 0;
+  uint64_t barriers_ = 0;
+  std::vector<const float*> addends_[kDepth];
+  std::atomic<uint64_t> exposed_{0};
+};
+
+}  // namespace
+
+std::vector<std::unique_ptr<Communicator>> make_local_group(int size, bool communication) {
+  KRAKEN_CHECK(size > 0);
+  auto group = std::make_shared<Group>(size, communication);
+  std::vector<std::unique_ptr<Communicator>> ranks;
+  for (int rank = 0; rank < size; ++rank) ranks.push_back(std::make_unique<LocalCommunicator>(group, rank));
+  return ranks;
+}
+
+}  // namespace kraken

@@ -1,0 +1,127 @@
+#include "runtime/step_runner.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace kraken {
+namespace {
+
+// Logits of a step from which sampling is worth waking the other ranks' threads for (about 0.1 ms of work).
+constexpr int64_t kParallelSamplingLogits = 1 << 18;
+
+}  // namespace
+
+StepRunner::Ranks::~Ranks() {
+  group.run([this](int rank) { models[static_cast<size_t>(rank)].reset(); }, [](const std::string&) {});
+}
+
+StepRunner::StepRunner(const LocalExecutorConfig& config, std::span<const RankModelFactory> factories,
+                       std::span<const std::unique_ptr<Communicator>> communicators)
+    : config_(config), communicators_(communicators), ranks_(factories.size()) {
+  const auto max_tokens = static_cast<size_t>(config.max_step_tokens);
+  const auto max_rows = static_cast<size_t>(config.max_rows);
+  tokens_.reserve(max_tokens);
+  positions_.reserve(max_tokens);
+  wanted_rows_.reserve(max_rows);
+  jobs_.reserve(max_rows);
+  sequences_.reserve(static_cast<size_t>(config.max_batch_size));
+  rows_.resize(max_rows);
+  logits_ = std::make_unique_for_overwrite<float[]>(max_rows * static_cast<size_t>(config.vocab));
+  workspaces_.assign(factories.size(), SamplerWorkspace(config.vocab));
+  on_all_ranks([&](int rank) {
+    const auto index = static_cast<size_t>(rank);
+    omp_set_num_threads(config_.threads_per_rank);  // of this thread's own team
+    ranks_.models[index] = factories[index](*communicators_[index]);
+    KRAKEN_CHECK(ranks_.models[index] != nullptr);
+  });
+}
+
+void StepRunner::on_all_ranks(const std::function<void(int rank)>& task) {
+  ranks_.group.run(task, [this](const std::string& reason) { communicators_.front()->abort(reason); });
+}
+
+void StepRunner::run(std::span<const Chunk> chunks) {
+  pack(chunks);
+  on_all_ranks([this](int rank) { ranks_.models[static_cast<size_t>(rank)]->step(batch_, logits_.get()); });
+  evaluate_rows();
+}
+
+void StepRunner::pack(std::span<const Chunk> chunks) {
+  tokens_.clear();
+  positions_.clear();
+  wanted_rows_.clear();
+  sequences_.clear();
+  jobs_.clear();
+  for (const Chunk& chunk : chunks) {
+    const Sequence& sequence = *chunk.sequence;
+    const auto begin = static_cast<int32_t>(tokens_.size());
+    sequences_.push_back({begin, chunk.length, chunk.past, sequence.blocks.blocks()});
+    for (int32_t i = 0; i < chunk.length; ++i) {
+      tokens_.push_back(sequence.tokens[static_cast<size_t>(chunk.past + i)]);
+      positions_.push_back(chunk.past + i);
+    }
+    for (int32_t i = 0; i < chunk.rows; ++i) {
+      const int32_t position = chunk.first_row + i;
+      wanted_rows_.push_back(begin + position - chunk.past);
+      jobs_.push_back({&sequence, position});
+    }
+  }
+  KRAKEN_CHECK(tokens_.size() <= static_cast<size_t>(config_.max_step_tokens));
+  KRAKEN_CHECK(jobs_.size() <= rows_.size());
+  batch_ = {tokens_, positions_, sequences_, wanted_rows_};
+}
+
+void StepRunner::evaluate_rows() {
+  const auto count = static_cast<int32_t>(jobs_.size());
+  const auto ranks = static_cast<int32_t>(workspaces_.size());
+  if (ranks == 1 || count == 1 || int64_t{count} * config_.vocab < kParallelSamplingLogits) {
+    for (int32_t i = 0; i < count; ++i) evaluate(i, workspaces_[0]);
+    return;
+  }
+  on_all_ranks([&](int rank) {
+    for (int32_t i = rank; i < count; i += ranks) evaluate(i, workspaces_[static_cast<size_t>(rank)]);
+  });
+}
+
+void StepRunner::evaluate(int32_t index, SamplerWorkspace& workspace) {
+  const Job& job = jobs_[static_cast<size_t>(index)];
+  Row& row = rows_[static_cast<size_t>(index)];
+  row = Row{};
+  try {
+    if (job.sequence->kind == Request::Kind::Generate) {
+      row.sampled = job.sequence->sampler->sample(logits(index), workspace);
+    } else if (job.sequence->kind == Request::Kind::Score) {
+      row.logprob = token_logprob(logits(index), job.sequence->tokens[static_cast<size_t>(job.position + 1)]);
+    }
+  } catch (const Error& error) {
+    row.error_code = error.code();
+    row.error_message = error.what();
+  }
+}
+
+std::span<const float> StepRunner::logits(int32_t index) const {
+  const auto vocab = static_cast<size_t>(config_.vocab);
+  return {logits_.get() + static_cast<size_t>(index) * vocab, vocab};
+}
+
+RankMemory StepRunner::memory() const {
+  RankMemory total;
+  for (const auto& model : ranks_.models) {
+    const RankMemory memory = model->memory();
+    total.weights += memory.weights;
+    total.kv_cache += memory.kv_cache;
+    total.activations += memory.activations;
+  }
+  return total;
+}
+
+std::vector<std::map<std::string, double>> StepRunner::take_profile() {
+  std::vector<std::map<std::string, double>> profile;
+  for (const auto& model : ranks_.models) profile.push_back(model->take_profile());
+  return profile;
+}
+
+}  // namespace kraken

@@ -1,0 +1,74 @@
+// Runs one step on all ranks: packs the scheduler's chunks into a StepBatch, runs the models, then samples the wanted
+// rows. Owns the ranks' threads and models; everything it needs for a step is allocated beforehand.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "runtime/local_executor.h"
+#include "runtime/rank_group.h"
+#include "runtime/sampler.h"
+#include "runtime/scheduler.h"
+
+namespace kraken {
+
+class StepRunner {
+ public:
+  // What became of one wanted row.
+  struct Row {
+    SampledToken sampled;                   // Generate
+    float logprob = 0;                      // Score: of the prompt's next token
+    std::string error_code, error_message;  // the row could not be used; concerns this sequence only
+  };
+
+  // Makes the models, on the ranks' threads in parallel. The calling thread is rank 0, here and in run().
+  StepRunner(const LocalExecutorConfig& config, std::span<const RankModelFactory> factories,
+             std::span<const std::unique_ptr<Communicator>> communicators);
+
+  // Throws what a rank threw, after waking the others; nothing can run afterwards.
+  void run(std::span<const Chunk> chunks);
+
+  // Of the last run, in the order of its chunks' rows.
+  const Row& row(int32_t index) const { return rows_[static_cast<size_t>(index)]; }
+  Row& row(int32_t index) { return rows_[static_cast<size_t>(index)]; }
+  std::span<const float> logits(int32_t index) const;
+
+  RankMemory memory() const;  // of all ranks
+  std::vector<std::map<std::string, double>> take_profile();
+
+ private:
+  // Models live and die on their own threads.
+  struct Ranks {
+    explicit Ranks(size_t count) : group(static_cast<int>(count)), models(count) {}
+    ~Ranks();
+    RankGroup group;
+    std::vector<std::unique_ptr<RankModel>> models;
+  };
+  struct Job {
+    const Sequence* sequence;
+    int32_t position;  // of the row's token in its sequence
+  };
+
+  void pack(std::span<const Chunk> chunks);
+  void evaluate_rows();
+  void evaluate(int32_t index, SamplerWorkspace& workspace);
+  void on_all_ranks(const std::function<void(int rank)>& task);
+
+  const LocalExecutorConfig& config_;
+  std::span<const std::unique_ptr<Communicator>> communicators_;
+  Ranks ranks_;
+
+  StepBatch batch_;  // spans over the vectors below
+  std::vector<int32_t> tokens_, positions_, wanted_rows_;
+  std::vector<StepBatch::Sequence> sequences_;
+  std::vector<Job> jobs_;                        // one for each wanted row
+  std::unique_ptr<float[]> logits_;              // [max_rows, V]
+  std::vector<Row> rows_;                        // [max_rows]
+  std::vector<SamplerWorkspace> workspaces_;     // one for each rank
+};
+
+}  // namespace kraken

@@ -1,0 +1,27 @@
+// Passes over one row of logits, written so that g++ -O3 vectorises them on any machine: the runtime has no backend.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace kraken {
+
+// The largest element; skips NaN (sums show it). −inf when there is none.
+float max_of(std::span<const float> x);
+
+// Index of the largest element, the lowest index among equals; −1 when none compares larger than −inf.
+int32_t argmax(std::span<const float> x);
+
+// exp for x ≤ 0, relative error below 2e-7; 0 below −87; NaN for NaN.
+float exp_of_negative(float x);
+
+// out[i] = exp((x[i] − shift) · scale), for x[i] ≤ shift and scale ≥ 0. out may be x.
+void exp_shifted(std::span<const float> x, float shift, float scale, float* out);
+
+// Σ x[i], accumulated in float64 over blocks. NaN if any element is.
+double sum_of(std::span<const float> x);
+
+// log Σ exp(x[i]); NaN when any element is NaN or +inf, or none is larger than −inf.
+double log_sum_exp(std::span<const float> x);
+
+}  // namespace kraken

@@ -1,0 +1,173 @@
+/** kraken build: what reaches buildEngine(), and what is said about the result. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { ArgumentError } from "../../lib/errors.js";
+import { given, kraken } from "./cli-harness.js";
+
+const config = {
+  architecture: "kraken",
+  ways: 2,
+  layers: 6,
+  hiddenSize: 192,
+  heads: 3,
+  kvHeads: 3,
+  headDim: 64,
+  ffnSize: 384,
+  vocabSize: 4096,
+  maxPositions: 256,
+  norm: { kind: "layer", eps: 1e-5, bias: false },
+  activation: "gelu_tanh",
+  positions: { kind: "learned" },
+  bias: { qkv: false, attnProj: false, mlp: false, head: false },
+  tiedHead: true,
+  conjunctionBias: false,
+};
+
+const plan = {
+  source: "a test",
+  config,
+  ranks: 2,
+  dtype: "bfloat16",
+  backend: "cpu",
+  perRank: [
+    { weightBytes: 3 << 20, kvBytesPerToken: 4096, ops: 40 },
+    { weightBytes: 3 << 20, kvBytesPerToken: 4096, ops: 40 },
+  ],
+  validRanks: [1, 2],
+  graph: "embed\n",
+};
+const summary = { ...plan, directory: "/somewhere/engine", bytes: 6 << 20, files: {}, seconds: 0.25 };
+
+function fakeBuild(answer: unknown = summary, progress: { bytesDone: number }[] = []) {
+  const calls: Record<string, unknown>[] = [];
+  const buildEngine = async (options: Record<string, unknown>) => {
+    calls.push(options);
+    for (const { bytesDone } of progress) {
+      (options.onProgress as (p: object) => void)({ stage: "weights", bytesDone, bytesTotal: 1000 });
+    }
+    if (answer instanceof Error) throw answer;
+    return answer;
+  };
+  return { calls, library: { build: async () => ({ buildEngine }) } };
+}
+
+async function options(...args: string[]): Promise<Record<string, unknown>> {
+  const fake = fakeBuild();
+  const { code, stderr } = await kraken(["build", ...args], fake);
+  assert.equal(code, 0, stderr);
+  return given(fake.calls[0]);
+}
+
+describe("options", () => {
+  test("only what was given is passed on: the library fills in defaults", async () => {
+    assert.deepEqual(await options("ckpt.pt", "--output", "out"), { checkpoint: "ckpt.pt", output: "out" });
+  });
+
+  test("every option", async () => {
+    assert.deepEqual(
+      await options(
+        ...["ckpt.pt", "--output", "out", "--ranks", "4", "--dtype", "float32", "--backend", "cpu"],
+        ...["--architecture", "ladder", "--max-positions", "512", "--force"],
+      ),
+      {
+        checkpoint: "ckpt.pt",
+        output: "out",
+        ranks: 4,
+        dtype: "float32",
+        backend: "cpu",
+        architecture: "ladder",
+        maxPositions: 512,
+        overwrite: true,
+      },
+    );
+  });
+
+  test("a preset needs no checkpoint, a dry run no output", async () => {
+    assert.deepEqual(await options("--random", "tiny", "--seed", "3", "--dry-run"), {
+      random: "tiny",
+      seed: 3,
+      dryRun: true,
+    });
+  });
+
+  for (const flag of ["--tp", "--tp_size", "--tp-size", "--tensor_parallel_size", "--ranks"]) {
+    test(`${flag} means ranks`, async () => {
+      assert.equal((await options("x", "--output", "y", flag, "2")).ranks, 2);
+      assert.equal((await options("x", "--output", "y", `${flag}=2`)).ranks, 2);
+    });
+  }
+
+  test("TensorRT-LLM's names for directories", async () => {
+    assert.deepEqual(await options("--checkpoint_dir", "x", "--output_dir", "y"), {
+      checkpoint: "x",
+      output: "y",
+    });
+  });
+
+  test("usual spellings of types and backends", async () => {
+    const { dtype, backend } = await options("x", "--output", "y", "--dtype", "bf16", "--backend", "trtllm");
+    assert.deepEqual([dtype, backend], ["bfloat16", "tensorrt-llm"]);
+  });
+
+  test("KRAKEN_RANKS is a default, which the command line overrides, by any name", async (t) => {
+    process.env.KRAKEN_RANKS = "2";
+    t.after(() => delete process.env.KRAKEN_RANKS);
+    assert.equal((await options("x", "--output", "y")).ranks, 2);
+    assert.equal((await options("x", "--output", "y", "--ranks", "4")).ranks, 4);
+    assert.equal((await options("x", "--output", "y", "--tp_size", "6")).ranks, 6);
+  });
+});
+
+describe("output", () => {
+  test("says what was built", async () => {
+    const { stdout, stderr } = await kraken(["build", "x", "--output", "y"], fakeBuild());
+    assert.match(stdout, /Kraken, 2 ways, 6 layers, \d\.\d\d million parameters/);
+    assert.match(stdout, /2 ranks, bfloat16, backend cpu/);
+    assert.match(stdout, /3\.00 MiB of weights/);
+    assert.match(stdout, /6\.00 MiB in 250 ms/);
+    assert.equal(stderr, "");
+  });
+
+  test("a dry run says that nothing was written", async () => {
+    const { stdout } = await kraken(["build", "x", "--dry-run"], fakeBuild(plan));
+    assert.match(stdout, /^dry run, nothing was written\n/);
+    assert.match(stdout, /1, 2 are possible/);
+  });
+
+  test("--json is the summary", async () => {
+    const { stdout } = await kraken(["build", "x", "--output", "y", "--json"], fakeBuild());
+    assert.deepEqual(JSON.parse(stdout), JSON.parse(JSON.stringify(summary)));
+  });
+
+  test("progress is shown on a terminal only, and removed at the end", async () => {
+    const progress = [{ bytesDone: 250 }, { bytesDone: 1000 }];
+    const shown = await kraken(["build", "x", "--output", "y"], {
+      ...fakeBuild(summary, progress),
+      terminal: true,
+    });
+    assert.match(shown.stderr, /\rweights +█{6}░{18} 25 % of 1000 B/);
+    assert.match(shown.stderr, /\r +\r$/);
+    const piped = await kraken(["build", "x", "--output", "y"], fakeBuild(summary, progress));
+    assert.equal(piped.stderr, "");
+    const json = await kraken(["build", "x", "--output", "y", "--json"], {
+      ...fakeBuild(summary, progress),
+      terminal: true,
+    });
+    assert.equal(json.stderr, "");
+  });
+});
+
+describe("errors", () => {
+  test("an argument the library refuses is a usage error, told in the command's words", async () => {
+    const error = new ArgumentError(
+      "ERR_RANKS",
+      "`ranks` must divide the ways (4): got 3; see `maxPositions`",
+    );
+    const { code, stderr } = await kraken(["build", "x", "--output", "y"], fakeBuild(error));
+    assert.equal(code, 2);
+    assert.equal(
+      stderr,
+      "error: --ranks must divide the ways (4): got 3; see --max-positions\ncode: ERR_RANKS\n",
+    );
+  });
+});

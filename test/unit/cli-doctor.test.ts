@@ -1,0 +1,64 @@
+/** kraken doctor: what it says with and without the addon, and that it gives nobody away. */
+import assert from "node:assert/strict";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { test } from "node:test";
+import { withoutPaths } from "../../lib/cli/diagnosis.js";
+import { RuntimeError } from "../../lib/errors.js";
+import { kraken } from "./cli-harness.js";
+
+const capabilities = {
+  backends: {
+    cpu: { available: true, reason: "", details: { instructionSet: "AVX512_BF16", oneDNN: "2.6.3" } },
+    tensorrt: { available: false, reason: "this build has no TensorRT backend", details: {} },
+  },
+  libraries: { oneDNN: "2.6.3" },
+  cores: 2,
+};
+const loads = {
+  native: async () => ({ native: () => ({ version: "1.2.3", capabilities: () => capabilities }) }),
+};
+const fails = (message: string) => ({
+  native: async () => ({
+    native: () => {
+      throw new RuntimeError("ERR_NATIVE_LOAD", message);
+    },
+  }),
+});
+
+test("a machine that can run engines", async () => {
+  const { code, stdout } = await kraken(["doctor"], { library: loads });
+  assert.equal(code, 0);
+  assert.match(stdout, /^kraken-engine +\d/);
+  assert.match(stdout, /^Node +v\d+/m);
+  assert.match(stdout, /^addon +loaded \(1\.2\.3\)$/m);
+  assert.match(stdout, /^cpu +available, instruction set AVX512_BF16$/m);
+  assert.match(stdout, /^tensorrt +not available: this build has no TensorRT backend$/m);
+  assert.match(stdout, /^built with +oneDNN 2\.6\.3$/m);
+});
+
+test("--json", async () => {
+  const { code, stdout } = await kraken(["doctor", "--json"], { library: loads });
+  assert.equal(code, 0);
+  const document = JSON.parse(stdout);
+  assert.equal(document.ok, true);
+  assert.deepEqual(document.backends, capabilities.backends);
+  assert.ok(document.memory.totalBytes > 0 && document.cpu.usable > 0);
+});
+
+test("an addon that does not load is the diagnosis, not a failure", async () => {
+  const library = fails("no build was found");
+  const { code, stdout, stderr } = await kraken(["doctor"], { library });
+  assert.equal(code, 1);
+  assert.match(stdout, /^addon +not loaded: no build was found$/m);
+  assert.equal(stderr, "");
+  const json = await kraken(["doctor", "--json"], { library });
+  assert.equal(json.code, 1);
+  assert.deepEqual(JSON.parse(json.stdout).addon, { loaded: false, reason: "no build was found" });
+});
+
+test("paths of the user are not printed", () => {
+  const root = resolve(import.meta.dirname, "..", "..");
+  assert.equal(withoutPaths(`cannot open ${join(root, "build", "x")}`), "cannot open <package>/build/x");
+  assert.equal(withoutPaths(`cannot open ${join(homedir(), "x")}`), "cannot open ~/x");
+});

@@ -1,0 +1,175 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, beforeEach, describe, test } from "node:test";
+import {
+  checkBackend,
+  type EngineManifest,
+  readManifest,
+  serializeManifest,
+  verifyFiles,
+} from "../../lib/engine-directory.js";
+import { executorOptions } from "../../lib/engine-options.js";
+import { tinyManifest } from "../helpers/fake-executor.js";
+
+const content = Buffer.alloc(3 << 20, "kraken"); // more than one piece
+const manifest: EngineManifest = {
+  ...tinyManifest,
+  files: {
+    "rank0.engine": { bytes: content.length, sha256: createHash("sha256").update(content).digest("hex") },
+    "rank1.engine": { bytes: 3, sha256: createHash("sha256").update("abc").digest("hex") },
+  },
+};
+
+let directory: string;
+const at = (name: string) => join(directory, name);
+
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), "kraken-directory-"));
+});
+after(() => rm(directory, { recursive: true }));
+beforeEach(async () => {
+  await writeFile(at("rank0.engine"), content);
+  await writeFile(at("rank1.engine"), "abc");
+  await writeFile(at("config.json"), serializeManifest(manifest));
+});
+
+describe("an engine directory", () => {
+  test("is read back as it was written", async () => {
+    const read = await readManifest(directory);
+    assert.deepEqual(read, manifest);
+    await verifyFiles(directory, read, { hash: true });
+  });
+
+  test("with a changed byte is corrupt", async () => {
+    const changed = Buffer.from(content);
+    changed[content.length - 1]! ^= 1;
+    await writeFile(at("rank0.engine"), changed);
+    await verifyFiles(directory, manifest, { hash: false });
+    await assert.rejects(verifyFiles(directory, manifest, { hash: true }), {
+      code: "ERR_ENGINE_CORRUPT",
+      name: "EngineDirectoryError",
+      message:
+        /rank0\.engine has changed.*rebuild it: kraken build .*--ranks 2 --dtype float32 --backend cpu/,
+    });
+  });
+
+  test("with a truncated file is corrupt, without hashing", async () => {
+    await truncate(at("rank0.engine"), 1000);
+    await assert.rejects(verifyFiles(directory, manifest, { hash: false }), {
+      code: "ERR_ENGINE_CORRUPT",
+      message: /rank0\.engine has 1000 bytes, its manifest records 3145728/,
+    });
+  });
+
+  test("with a missing file is corrupt", async () => {
+    await rm(at("rank1.engine"));
+    await assert.rejects(verifyFiles(directory, manifest, { hash: false }), {
+      code: "ERR_ENGINE_CORRUPT",
+      message: /rank1\.engine is missing/,
+    });
+  });
+
+  test("with a changed manifest is corrupt", async () => {
+    const text = await readFile(at("config.json"), "utf8");
+    await writeFile(at("config.json"), text.replace('"layers": 2', '"layers": 3'));
+    await assert.rejects(readManifest(directory), {
+      code: "ERR_ENGINE_CORRUPT",
+      message: /was changed after/,
+    });
+    await writeFile(at("config.json"), text.slice(0, 100));
+    await assert.rejects(readManifest(directory), { code: "ERR_ENGINE_CORRUPT", message: /not valid JSON/ });
+  });
+
+  test("of a newer format says so", async () => {
+    await writeFile(
+      at("config.json"),
+      serializeManifest({ ...manifest, formatVersion: 2, createdBy: "later" }),
+    );
+    await assert.rejects(readManifest(directory), {
+      code: "ERR_ENGINE_VERSION",
+      message: /has engine format 2 \(written by later\).*reads 1: update kraken-engine, or rebuild it/,
+    });
+  });
+
+  test("that is none", async () => {
+    await writeFile(at("config.json"), '{"model_type": "gpt2"}');
+    await assert.rejects(readManifest(directory), {
+      code: "ERR_ENGINE_PATH",
+      message: /if .* is a checkpoint/,
+    });
+    await writeFile(at("config.json"), "null");
+    await assert.rejects(readManifest(directory), { code: "ERR_ENGINE_PATH" });
+    await rm(at("config.json"));
+    await assert.rejects(readManifest(directory), {
+      code: "ERR_ENGINE_PATH",
+      message: /has no config\.json/,
+    });
+    await assert.rejects(readManifest(at("rank1.engine")), { code: "ERR_ENGINE_PATH", message: /is a file/ });
+    await assert.rejects(readManifest(at("absent")), { code: "ERR_ENGINE_PATH", message: /does not exist/ });
+  });
+
+  test("for another backend", () => {
+    checkBackend(directory, manifest, undefined, ["cpu"]);
+    checkBackend(directory, manifest, "cpu", ["cpu"]);
+    assert.throws(() => checkBackend(directory, manifest, "tensorrt", ["cpu", "tensorrt"]), {
+      code: "ERR_ENGINE_BACKEND",
+      message: /built for backend "cpu", not "tensorrt".*--backend tensorrt/,
+    });
+    assert.throws(() => checkBackend(directory, { ...manifest, backend: "tpu" }, undefined, ["cpu"]), {
+      code: "ERR_ENGINE_BACKEND",
+      message: /"tpu", which this version .* does not know/,
+    });
+  });
+
+  test("can be checked under an abort signal", async () => {
+    const signal = AbortSignal.abort(new Error("stop it"));
+    await assert.rejects(verifyFiles(directory, manifest, { hash: true, signal }), /stop it/);
+  });
+});
+
+describe("load options", () => {
+  test("defaults leave the choice to the executor", () => {
+    const { config: _, ...options } = executorOptions(directory, manifest, {});
+    assert.deepEqual(options, {
+      directory,
+      backend: "cpu",
+      ranks: 2,
+      dtype: "float32",
+      communication: true,
+      threadsPerRank: 0,
+      maxBatchSize: 8,
+      maxSequenceLength: 64,
+      maxStepTokens: 0,
+      prefillChunk: 0,
+      maxQueue: 1024,
+      kvCacheTokens: 0,
+      profile: false,
+    });
+  });
+
+  test("are checked against the model", () => {
+    assert.throws(() => executorOptions(directory, manifest, { maxSequenceLength: 65 }), {
+      code: "ERR_CONTEXT_LENGTH",
+      message: /65, but the model has 64 positions/,
+    });
+    assert.throws(() => executorOptions(directory, manifest, { maxBatchSize: 0 }), {
+      code: "ERR_OPTION",
+      message: /`maxBatchSize` must be an integer from 1 to 4096, got 0/,
+    });
+  });
+
+  test("an engine without communication is for benchmarks only", () => {
+    const mute: EngineManifest = { ...manifest, communication: "none" };
+    assert.throws(() => executorOptions(directory, mute, {}), {
+      code: "ERR_OPTION",
+      message: /output is wrong/,
+    });
+    assert.equal(executorOptions(directory, mute, { communication: "none" }).communication, false);
+    assert.throws(() => executorOptions(directory, manifest, { communication: "none" }), {
+      code: "ERR_OPTION",
+    });
+  });
+});
