@@ -39,7 +39,8 @@ target_link_libraries(kraken_dependencies INTERFACE
   Threads::Threads OpenMP::OpenMP_CXX nlohmann_json::nlohmann_json DNNL::dnnl ${kraken_hwy})
 
 add_library(kraken_options INTERFACE)
-target_compile_options(kraken_options INTERFACE -Wall -Wextra -Wpedantic)
+target_compile_options(kraken_options INTERFACE -Wall -Wextra -Wpedantic
+  -fmacro-prefix-map=${CMAKE_CURRENT_SOURCE_DIR}/=) # messages name files from the repository's root
 if(KRAKEN_WERROR)
   target_compile_options(kraken_options INTERFACE -Werror)
 endif()

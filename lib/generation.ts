@@ -19,13 +19,13 @@ export interface GenerationTiming {
   ttftMs: number;
   /** The same inside the engine: from its queue to the token; NaN without a token. */
   engineTtftMs: number;
-  /** Milliseconds the request waited in the engine's queue before its first step. */
+  /** Milliseconds the request waited in the engine's queue before its first step; NaN if it never ran. */
   queueMs: number;
   /** Mean milliseconds per token after the first (of sample 0); NaN with fewer than two tokens. */
   decodeMsPerToken: number;
   /** Milliseconds from the call of generate() to the end. */
   totalMs: number;
-  /** How often the request was set back and recomputed because key/value memory ran out. */
+  /** How often its samples were set back and recomputed because key/value memory ran out. */
   preemptions: number;
 }
 
@@ -88,7 +88,7 @@ export class ActiveGeneration implements Generation, Consumer {
   #firstDecodeAt = Number.NaN;
   #lastAt = Number.NaN;
   #engineTtftMs = Number.NaN;
-  #queueMs = 0;
+  #queueMs: number | undefined;
   #preemptions = 0;
 
   #settled = false;
@@ -174,8 +174,8 @@ export class ActiveGeneration implements Generation, Consumer {
   /** @internal */
   receive(response: NativeResponse): void {
     if (this.#settled) return;
-    if (response.queueMs !== undefined) this.#queueMs = response.queueMs;
-    if (response.preemptions !== undefined) this.#preemptions = response.preemptions;
+    if (response.queueMs !== undefined) this.#queueMs ??= response.queueMs;
+    if (response.finish !== "") this.#preemptions += response.preemptions ?? 0;
     const sample = this.#samples[response.sample];
     const event = sample?.push(response);
     if (event) {
@@ -231,7 +231,7 @@ export class ActiveGeneration implements Generation, Consumer {
       timing: {
         ttftMs: this.#firstAt - this.#started,
         engineTtftMs: this.#engineTtftMs,
-        queueMs: this.#queueMs,
+        queueMs: this.#queueMs ?? Number.NaN,
         decodeMsPerToken: tokens > 1 ? (this.#lastAt - this.#firstDecodeAt) / (tokens - 1) : Number.NaN,
         totalMs: performance.now() - this.#started,
         preemptions: this.#preemptions,

@@ -77,11 +77,20 @@ export function waysOf(config: ModelConfig): number {
 }
 
 const ceiling = 1 << 24;
+const words = {
+  architecture: ["kraken", "gpt", "parallel", "ladder"],
+  activation: ["gelu_tanh", "gelu_erf", "swiglu"],
+  "norm.kind": ["layer", "rms"],
+  "positions.kind": ["learned", "rotary"],
+} as const;
 
 function positiveInteger(config: object, key: string): number {
   const value = (config as Record<string, unknown>)[key];
   if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > ceiling) {
-    throw new CheckpointError("ERR_CONFIG", `model config: \`${key}\` must be a positive integer, got ${value}`);
+    throw new CheckpointError(
+      "ERR_CONFIG",
+      `model config: \`${key}\` must be a positive integer, got ${value}`,
+    );
   }
   return value;
 }
@@ -107,10 +116,19 @@ export function validateModelConfig(config: ModelConfig): ModelConfig {
   const fail = (message: string): never => {
     throw new CheckpointError("ERR_CONFIG", `model config: ${message}`);
   };
+  const { architecture, activation, norm, positions } = config;
+  const said = { architecture, activation, "norm.kind": norm?.kind, "positions.kind": positions?.kind };
+  for (const [key, known] of Object.entries(words)) {
+    const word: string | undefined = said[key as keyof typeof words];
+    if (!(known as readonly (string | undefined)[]).includes(word)) {
+      fail(`\`${key}\` must be one of ${known.join(", ")}, got ${word}`);
+    }
+  }
   if (config.heads % config.kvHeads !== 0) {
     fail(`\`kvHeads\` (${config.kvHeads}) must divide \`heads\` (${config.heads})`);
   }
-  if (!(config.norm.eps >= 0 && config.norm.eps < 1)) fail(`\`norm.eps\` must lie in [0, 1), got ${config.norm.eps}`);
+  if (!(config.norm.eps >= 0 && config.norm.eps < 1))
+    fail(`\`norm.eps\` must lie in [0, 1), got ${config.norm.eps}`);
   if (config.positions.kind === "rotary") {
     const { dims, base, frequencyScale } = config.positions;
     if (!Number.isInteger(dims) || dims < 2 || dims % 2 !== 0 || dims > config.headDim) {
@@ -119,6 +137,9 @@ export function validateModelConfig(config: ModelConfig): ModelConfig {
     if (!(base > 0)) fail(`\`positions.base\` must be positive, got ${base}`);
     if (frequencyScale && frequencyScale.length !== dims / 2) {
       fail(`\`positions.frequencyScale\` must have ${dims / 2} entries, got ${frequencyScale.length}`);
+    }
+    if (frequencyScale?.some((factor) => !(factor >= 0 && factor < Number.POSITIVE_INFINITY))) {
+      fail("`positions.frequencyScale` must have finite entries that are not negative");
     }
   }
   if (config.tiedHead && config.bias.head && config.architecture === "kraken") {
@@ -135,8 +156,7 @@ export function parameterCount(c: ModelConfig): number {
   const kv = c.kvHeads * c.headDim;
   const norm = d * (c.norm.bias ? 2 : 1);
   const norms = c.architecture === "parallel" && !c.separateNorms ? 1 : 2;
-  const attention =
-    d * (q + 2 * kv) + (c.bias.qkv ? q + 2 * kv : 0) + q * d + (c.bias.attnProj ? d : 0);
+  const attention = d * (q + 2 * kv) + (c.bias.qkv ? q + 2 * kv : 0) + q * d + (c.bias.attnProj ? d : 0);
   const gates = c.activation === "swiglu" ? 2 : 1;
   const mlp = (gates + 1) * d * f + (c.bias.mlp ? gates * f + d : 0);
   const block = norms * norm + attention + mlp;

@@ -25,7 +25,7 @@ export const whole = (value: number): string => value.toLocaleString("en-US");
 
 export function milliseconds(value: number): string {
   if (Number.isNaN(value)) return "–";
-  if (value >= 10_000) return `${(value / 1000).toFixed(1)} s`;
+  if (value >= 1000) return `${(value / 1000).toPrecision(3)} s`;
   return `${value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : value.toFixed(0)} ms`;
 }
 

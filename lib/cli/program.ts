@@ -50,8 +50,8 @@ function makeProgram(context: Context): Command {
     .configureOutput({
       writeOut: (text) => context.stdout.write(text),
       writeErr: () => {}, // errors are printed once, by report()
-      getOutHelpWidth: () => context.stdout.columns ?? 100,
-      getErrHelpWidth: () => context.stderr.columns ?? 100,
+      getOutHelpWidth: () => context.stdout.columns || 100,
+      getErrHelpWidth: () => context.stderr.columns || 100,
     })
     .addHelpText("after", epilogue.trimEnd());
   for (const add of [addBuild, addGenerate, addScore, addInspect, addDoctor]) add(program, context);

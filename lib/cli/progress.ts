@@ -26,7 +26,7 @@ export class ProgressBar {
   }
 
   #draw(line: string): void {
-    const text = line.slice(0, (this.#output?.columns ?? 80) - 1);
+    const text = line.slice(0, (this.#output?.columns || 80) - 1);
     this.#output?.write(`\r${text.padEnd(this.#width)}${text === "" ? "\r" : ""}`);
     this.#width = text.length;
   }

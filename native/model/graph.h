@@ -1,4 +1,4 @@
-// The Graph: one rank's share of a model as a list of the ops DESIGN defines. Every architecture builds one,
+// The Graph: one rank's share of a model as a list of ops; docs/architecture.md lists the ops. Every architecture builds one,
 // every backend lowers one. T = tokens of a step (packed), W = ways on this rank, B = rows whose logits are wanted.
 #pragma once
 

@@ -39,11 +39,12 @@ export function runScript(
   const source = `const library = ${JSON.stringify(library)}, engine = ${JSON.stringify(engine)};\n${script}`;
   const started = performance.now();
   return new Promise((resolve, reject) => {
-    const child = spawn(
-      process.execPath,
-      [...nodeOptions, "--import", "tsx", "--input-type=module", "--eval", source],
-      { cwd: root, stdio: ["ignore", "pipe", "pipe"] },
-    );
+    const args = [...nodeOptions, "--import", "tsx", "--input-type=module", "--eval", source];
+    const [command, ...rest] =
+      limitFileKiB === undefined
+        ? [process.execPath, ...args]
+        : ["sh", "-c", `ulimit -f ${limitFileKiB * 2} && exec "$0" "$@"`, process.execPath, ...args];
+    const child = spawn(command!, rest, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
     let stdout = "";
     let stderr = "";
     child.stdout.on("data", (data) => {

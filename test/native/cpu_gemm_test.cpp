@@ -64,7 +64,7 @@ TEST(CpuGemm, MatchesFloat64) {
                                      " n=" + std::to_string(n) + " k=" + std::to_string(k) +
                                      " M=" + std::to_string(rows) + (with_bias ? " bias " : " ") + linear.implementation();
             const double relative = rounded ? 4e-3 : 1e-6;
-            expect_close(what, y, reference(x, weight, bias, rows, n, k), relative, relative * 5 * size);
+            expect_close(what, y, reference(x, weight, bias, rows, n, k), relative, relative * 10 * size);
           }
         }
       }

@@ -10,7 +10,7 @@ import type { CheckpointIndex } from "../../lib/checkpoint/checkpoint-index.js";
 import { buildEngine, Engine } from "../../lib/index.js";
 import type { DType } from "../../lib/model-config.js";
 
-/** DESIGN, Numerics. */
+/** The bounds docs/architecture.md promises. */
 export const tolerances: Record<DType, number> = { float32: 1e-5, bfloat16: 2e-2 };
 
 export interface Worst {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -17,8 +17,11 @@ after(() => rmSync(work, { recursive: true, force: true }));
 const tiny = join(work, "tiny");
 const llama = join(root, "test", "fixtures", "hf-llama-gqa");
 
-function start(args: string[]): ChildProcessWithoutNullStreams {
-  return spawn(process.execPath, ["--import", "tsx", join("lib", "cli", "main.ts"), ...args], { cwd: root });
+function start(args: string[], env: Record<string, string> = {}): ChildProcessWithoutNullStreams {
+  return spawn(process.execPath, ["--import", "tsx", join("lib", "cli", "main.ts"), ...args], {
+    cwd: root,
+    env: { ...process.env, ...env },
+  });
 }
 
 interface Refusal {
@@ -51,15 +54,20 @@ async function end(child: ChildProcessWithoutNullStreams): Promise<Ended> {
 }
 
 /** Runs it with `stdin` piped in. */
-function kraken(args: string[], stdin = ""): Promise<Ended> {
-  const child = start(args);
+function kraken(args: string[], stdin = "", env: Record<string, string> = {}): Promise<Ended> {
+  const child = start(args, env);
   child.stdin.on("error", () => {}); // it may not read it
   child.stdin.end(stdin);
   return end(child);
 }
 
-async function json<Document>(args: string[], code = 0): Promise<Document> {
-  const ran = await kraken([...args, "--json"]);
+interface JsonOptions {
+  code?: number;
+  env?: Record<string, string>;
+}
+
+async function json<Document>(args: string[], { code = 0, env = {} }: JsonOptions = {}): Promise<Document> {
+  const ran = await kraken([...args, "--json"], "", env);
   assert.equal(ran.code, code, ran.stderr + ran.stdout);
   assert.equal(ran.stderr, "");
   return JSON.parse(ran.stdout);
@@ -104,7 +112,7 @@ describe("build", () => {
       "--dtype",
       "float32",
     ];
-    const refused = await json<Refusal>(args, 1);
+    const refused = await json<Refusal>(args, { code: 1 });
     assert.equal(refused.error.code, "ERR_ENGINE_PATH");
     const built = await json<BuildSummary>([...args, "--force"]);
     assert.equal(built.ranks, 2);
@@ -144,7 +152,7 @@ describe("build", () => {
   test("a foreign file", async () => {
     const { error } = await json<Refusal>(
       ["build", join(root, "package.json"), "--output", join(work, "no")],
-      1,
+      { code: 1 },
     );
     assert.match(error.code, /^ERR_(CHECKPOINT|CONFIG)/);
   });
@@ -252,27 +260,19 @@ describe("generate", () => {
       assert.equal(built.code, 0, built.stderr);
     });
 
-    test("Ctrl-C ends it cleanly, with what came so far", async () => {
-      const child = start(endless);
-      let stdout = "";
-      child.stdout.setEncoding("utf8").on("data", (text) => {
-        if (stdout === "") child.kill("SIGINT");
-        stdout += text;
+    for (const [signal, exitCode] of [
+      ["SIGINT", 130],
+      ["SIGTERM", 143],
+    ] as const) {
+      test(`${signal} ends it cleanly, with what came so far`, async () => {
+        const child = start(endless);
+        child.stdout.once("data", () => child.kill(signal));
+        const { code, stdout, stderr } = await end(child);
+        assert.equal(code, exitCode, stderr);
+        assert.equal(stderr, `interrupted (${signal})\n`);
+        assert.match(stdout, /^\d+( \d+)*\n$/);
       });
-      const { code, stderr } = await end(child);
-      assert.equal(code, 130, stderr);
-      assert.equal(stderr, "interrupted (SIGINT)\n");
-      assert.match(stdout, /^\d+( \d+)*\n$/);
-    });
-
-    test("SIGTERM too", async () => {
-      const child = start([...endless, "--json"]);
-      const ended = end(child);
-      setTimeout(() => child.kill("SIGTERM"), 4000);
-      const { code, stdout } = await ended;
-      assert.equal(code, 143, stdout);
-      assert.equal(JSON.parse(stdout).error.code, "ERR_INTERRUPTED");
-    });
+    }
 
     test("a reader that leaves ends it quietly", async () => {
       const child = start(endless);
@@ -319,6 +319,36 @@ describe("score", () => {
     for (const [i, logprob] of logprobs!.entries()) {
       assert.ok(Math.abs(scored.logprobs[i + 3]! - logprob) < 1e-4);
     }
+  });
+});
+
+describe("the bundled model", () => {
+  const models = join(root, "models");
+  const model = join(models, readdirSync(models)[0]!);
+  const engine = join(work, "bundled");
+  const expected: ScoreResult = JSON.parse(readFileSync(join(model, "expected.json"), "utf8"));
+
+  before(() => json(["build", model, "--output", engine, "--ranks", "2", "--dtype", "float32"]));
+
+  for (const isa of ["portable", "avx2", "avx512", "avx512_bf16"]) {
+    test(`scores as the float64 reference does, with at most ${isa}`, async (t) => {
+      const scored = await json<ScoreResult>(["score", engine, "--tokens", expected.tokens.join()], {
+        env: { KRAKEN_CPU_ISA: isa },
+      });
+      const errors = scored.logprobs
+        .slice(1)
+        .map((logprob, i) => Math.abs(logprob! - expected.logprobs[i + 1]!));
+      const largest = Math.max(...errors);
+      t.diagnostic(`largest error of a log-probability ${largest.toExponential(1)}, allowed 1e-4`);
+      assert.ok(largest < 1e-4);
+      assert.ok(Math.abs(scored.perplexity / expected.perplexity - 1) < 1e-4);
+    });
+  }
+
+  test("encodes text as its tokenizer does", async () => {
+    const { prompt } = expected as ScoreResult & { prompt: string };
+    const { tokens } = await json<ScoreResult>(["score", engine, "--text", prompt]);
+    assert.deepEqual(tokens, expected.tokens);
   });
 });
 

@@ -1,5 +1,5 @@
 // A place where threads meet: a count of arrivals, waited for by spinning briefly and then sleeping, so that more
-// ranks than cores work well (cpu-notes: unlimited spinning costs 9x on decode, ~200 pauses cost nothing).
+// ranks than cores work well (measured: unlimited spinning costs 9x on decode, ~200 pauses cost nothing).
 #pragma once
 
 #include <atomic>
