@@ -5,7 +5,7 @@
  */
 import { CheckpointError } from "../errors.js";
 
-/** What a pickle refers to outside itself. Each method may throw a CheckpointError. */
+/** What a pickle refers to outside itself. */
 export interface PickleHost {
   /** The object a dotted name stands for. */
   global(name: string): unknown;
@@ -54,10 +54,7 @@ class Machine {
       const opcode = this.bytes[this.take(1)]!;
       if (opcode === 0x2e /* STOP */) return this.pop();
       const operation = operations[opcode];
-      if (!operation) {
-        const shown = `0x${opcode.toString(16).padStart(2, "0")}`;
-        this.fail(`unsupported opcode ${shown} at byte ${at}`);
-      }
+      if (!operation) this.fail(`unsupported opcode 0x${opcode.toString(16).padStart(2, "0")} at byte ${at}`);
       operation(this);
       if (this.depth + this.stack.length > this.limits.stack) this.fail("its stack grows without bound");
     }

@@ -1,10 +1,10 @@
 /** One token per byte of UTF-8: what models with 256 entries are trained on. */
 import type { Tokenizer } from "../tokenizer.js";
-import { TextDecoderOf } from "./vocabulary.js";
+import { VocabularyDecoder } from "./vocabulary.js";
 
 export function byteTokenizer(): Tokenizer {
   const bytes = (id: number) => (id < 256 ? Uint8Array.of(id) : undefined);
-  const decoder = new TextDecoderOf({ bytes, isSpecial: () => false, leadingSpaces: 0 });
+  const decoder = new VocabularyDecoder({ bytes, isSpecial: () => false, leadingSpaces: 0 });
   return {
     vocabSize: 256,
     eosTokenIds: [],

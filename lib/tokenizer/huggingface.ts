@@ -5,7 +5,7 @@ import { ArgumentError, CheckpointError } from "../errors.js";
 import type { Tokenizer } from "../tokenizer.js";
 import { specialIdsOf } from "./special-tokens.js";
 import { tokenBytes } from "./token-bytes.js";
-import { TextDecoderOf } from "./vocabulary.js";
+import { VocabularyDecoder } from "./vocabulary.js";
 
 /** @throws CheckpointError ERR_CONFIG for a tokenizer that is damaged or of a kind not supported; RuntimeError ERR_IO */
 export async function fileTokenizer(file: string, configFile?: string): Promise<Tokenizer> {
@@ -34,7 +34,7 @@ export async function fileTokenizer(file: string, configFile?: string): Promise<
     if (found) table.set(id, found);
     return found;
   };
-  const decoder = new TextDecoderOf({ bytes, isSpecial: (id) => special.has(id), leadingSpaces });
+  const decoder = new VocabularyDecoder({ bytes, isSpecial: (id) => special.has(id), leadingSpaces });
   const { eos, bos } = specialIdsOf(json, config);
   return {
     vocabSize: library.get_vocab().size,

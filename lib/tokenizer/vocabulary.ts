@@ -17,7 +17,7 @@ export interface Vocabulary {
 
 const none = new Uint8Array();
 
-export class TextDecoderOf {
+export class VocabularyDecoder {
   constructor(private readonly vocabulary: Vocabulary) {}
 
   bytesOf(id: number, skipSpecialTokens: boolean): Uint8Array {
@@ -42,7 +42,8 @@ export class TextDecoderOf {
 
   stream({ skipSpecialTokens = true, after = [] }: StreamOptions = {}): StreamDecoder {
     const characters = new Utf8Stream();
-    const spaces = new LeadingSpaces(after.length > 0 ? 0 : this.vocabulary.leadingSpaces);
+    const begins = after.every((id) => this.bytesOf(id, skipSpecialTokens).length === 0);
+    const spaces = new LeadingSpaces(begins ? this.vocabulary.leadingSpaces : 0);
     // The text so far may end within a character, of at most four tokens.
     for (const id of after.slice(-4)) characters.push(this.bytesOf(id, skipSpecialTokens));
     return {

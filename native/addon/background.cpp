@@ -31,7 +31,8 @@ struct Registry {
 
   std::shared_ptr<Background> remove(const Background* work) {
     const std::lock_guard lock(mutex);
-    const auto at = std::find_if(tracked.begin(), tracked.end(), [&](const Tracked& t) { return t.work.get() == work; });
+    const auto at =
+        std::find_if(tracked.begin(), tracked.end(), [&](const Tracked& t) { return t.work.get() == work; });
     if (at == tracked.end()) return nullptr;
     std::shared_ptr<Background> removed = std::move(at->work);
     tracked.erase(at);
@@ -55,7 +56,8 @@ void cleanup_hook(void* work) {
 }  // namespace
 
 void track(Napi::Env env, std::shared_ptr<Background> work) {
-  // Registered with the first work, so that it runs before the destructors of the statics loading has created.
+  // Registered with the first work, so that it runs before the destructors of the statics loading has
+  // created.
   static const int registered = std::atexit([] { terminate_all(nullptr); });
   (void)registered;
   void* const key = work.get();

@@ -134,13 +134,20 @@ Napi::Value build(const Napi::CallbackInfo& info) {
     auto task = std::make_shared<BuildTask>(env);
     Napi::Object handle = Napi::Object::New(env);
     handle.Set("done", task->promise());
-    handle.Set("cancel", Napi::Function::New(env, [task](const Napi::CallbackInfo&) { task->cancel(); }, "cancel"));
+    handle.Set("cancel", Napi::Function::New(
+                             env, [task](const Napi::CallbackInfo&) { task->cancel(); }, "cancel"));
     auto* context = new Context(task);
-    const Waker waker = Waker::New(
+    Waker waker = Waker::New(
         env, info[1].As<Napi::Function>(), "kraken.build", 0, 1, context,
         [](Napi::Env, void*, Context* ended) { delete ended; }, static_cast<void*>(nullptr));
     track(env, task);
-    task->start(std::move(options), waker);
+    try {
+      task->start(std::move(options), waker);
+    } catch (...) {  // no thread to be had
+      untrack(env, task.get());
+      waker.Release();
+      throw;
+    }
     return handle;
   });
 }

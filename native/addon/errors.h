@@ -1,4 +1,5 @@
-// The one place where native exceptions become JavaScript errors with a `code` (lib/errors.ts makes KrakenErrors).
+// The one place where native exceptions become JavaScript errors with a `code` (lib/errors.ts makes
+// KrakenErrors).
 #pragma once
 
 #include <exception>

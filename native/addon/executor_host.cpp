@@ -7,7 +7,9 @@
 
 namespace kraken::addon {
 
-ExecutorHost::~ExecutorHost() { terminate(); }
+ExecutorHost::~ExecutorHost() {
+  terminate();
+}
 
 template <typename Change>
 void ExecutorHost::post(Change change) {
@@ -59,13 +61,14 @@ Executor& ExecutorHost::executor() {
 }
 
 void ExecutorHost::close() {
-  if (std::exchange(closing_, true)) return;
+  if (closing_) return;
   const std::lock_guard lock(threads_mutex_);
   closer_ = std::thread([this] {
     executor_->shutdown();
     executor_.reset();  // unmapping and freeing gigabytes takes a while
     post([](Mail& mail) { mail.closed = true; });
   });
+  closing_ = true;
 }
 
 void ExecutorHost::terminate() {

@@ -1,8 +1,9 @@
-// Runs an Executor for a JavaScript environment: loads and closes it on threads of its own, and collects what it
-// says in a mailbox that the JavaScript thread empties. Holds no JavaScript values.
+// Runs an Executor for a JavaScript environment: loads and closes it on threads of its own, and collects what
+// it says in a mailbox that the JavaScript thread empties. Holds no JavaScript values.
 //
-// The executor's thread never waits for JavaScript: it puts a step's responses in the mailbox and rings the bell once.
-// While JavaScript is busy, the batches of later steps join those waiting and all are delivered in one call.
+// The executor's thread never waits for JavaScript: it puts a step's responses in the mailbox and rings the
+// bell once. While JavaScript is busy, the batches of later steps join those waiting and all are delivered in
+// one call.
 #pragma once
 
 #include <exception>

@@ -18,12 +18,17 @@ Napi::Promise ExecutorSession::load(Napi::Env env, ExecutorOptions options, Napi
       env, on_responses, "kraken.executor", 0, 1, context,
       [](Napi::Env, void*, Context* finished) { delete finished; }, static_cast<void*>(nullptr));
   track(env, session->host_);
-  session->host_->load(std::move(options), [waker = session->waker_] { waker.NonBlockingCall(); });
+  try {
+    session->host_->load(std::move(options), [waker = session->waker_] { waker.NonBlockingCall(); });
+  } catch (...) {  // no thread to be had
+    session->ended(env);
+    throw;
+  }
   return session->loading_.Promise();
 }
 
 void ExecutorSession::wake(Napi::Env env, Napi::Function on_responses, Context* context, void*) {
-  if (env == nullptr) return;  // the environment is going away
+  if (env == nullptr) return;        // the environment is going away
   const Context session = *context;  // ending releases the context
   session->deliver(env, on_responses);
 }
@@ -65,8 +70,10 @@ void ExecutorSession::ended(Napi::Env env) {
   host_->terminate();  // only joins: the threads have nothing left to do
   untrack(env, host_.get());
   ended_ = true;
-  if (external_bytes_ != 0) Napi::MemoryManagement::AdjustExternalMemory(env, -std::exchange(external_bytes_, 0));
-  for (const Napi::Promise::Deferred& deferred : std::exchange(closing_, {})) deferred.Resolve(env.Undefined());
+  if (external_bytes_ != 0)
+    Napi::MemoryManagement::AdjustExternalMemory(env, -std::exchange(external_bytes_, 0));
+  for (const Napi::Promise::Deferred& deferred : std::exchange(closing_, {}))
+    deferred.Resolve(env.Undefined());
   waker_.Release();
 }
 

@@ -1,5 +1,6 @@
-// The JavaScript side of one executor: promises, the callback for responses, and whether it keeps the process alive.
-// Lives until both its JavaScript object and its thread-safe function are gone. JavaScript thread only.
+// The JavaScript side of one executor: promises, the callback for responses, and whether it keeps the process
+// alive. Lives until both its JavaScript object and its thread-safe function are gone. JavaScript thread
+// only.
 #pragma once
 
 #include <cstdint>

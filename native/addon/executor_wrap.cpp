@@ -34,12 +34,12 @@ ExecutorOptions to_options(const Napi::Object& object) {
 }  // namespace
 
 Napi::Function ExecutorWrap::define(Napi::Env env) {
-  const Napi::Function constructor =
-      DefineClass(env, "Executor",
-                  {StaticMethod("load", &ExecutorWrap::load), InstanceMethod("enqueue", &ExecutorWrap::enqueue),
-                   InstanceMethod("cancel", &ExecutorWrap::cancel), InstanceMethod("stats", &ExecutorWrap::stats),
-                   InstanceMethod("shutdown", &ExecutorWrap::shutdown),
-                   InstanceMethod("setKeepAlive", &ExecutorWrap::set_keep_alive)});
+  const Napi::Function constructor = DefineClass(
+      env, "Executor",
+      {StaticMethod("load", &ExecutorWrap::load), InstanceMethod("enqueue", &ExecutorWrap::enqueue),
+       InstanceMethod("cancel", &ExecutorWrap::cancel), InstanceMethod("stats", &ExecutorWrap::stats),
+       InstanceMethod("shutdown", &ExecutorWrap::shutdown),
+       InstanceMethod("setKeepAlive", &ExecutorWrap::set_keep_alive)});
   env.SetInstanceData(new Napi::FunctionReference(Napi::Persistent(constructor)));
   return constructor;
 }
@@ -77,14 +77,16 @@ Napi::Value ExecutorWrap::cancel(const Napi::CallbackInfo& info) {
   return guarded(env, [&]() -> Napi::Value {
     KRAKEN_CHECK(info.Length() >= 1 && info[0].IsNumber());
     // Everything is being cancelled anyway once it is closing.
-    if (session_->open()) session_->executor().cancel(static_cast<RequestId>(info[0].As<Napi::Number>().Int64Value()));
+    if (session_->open())
+      session_->executor().cancel(static_cast<RequestId>(info[0].As<Napi::Number>().Int64Value()));
     return env.Undefined();
   });
 }
 
 Napi::Value ExecutorWrap::stats(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  return guarded(env, [&]() -> Napi::Value { return addon::to_javascript(env, session_->executor().stats()); });
+  return guarded(env,
+                 [&]() -> Napi::Value { return addon::to_javascript(env, session_->executor().stats()); });
 }
 
 Napi::Value ExecutorWrap::shutdown(const Napi::CallbackInfo& info) {

@@ -1,7 +1,8 @@
 // node-addon-api as this addon uses it. Every file of native/addon/ includes this instead of <napi.h>.
 #pragma once
 
-// A worker that is being terminated can run no JavaScript: errors that cannot be thrown then are dropped, not fatal.
+// A worker that is being terminated can run no JavaScript: errors that cannot be thrown then are dropped, not
+// fatal.
 #ifndef NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 #define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 #endif

@@ -78,8 +78,9 @@ Napi::Float32Array to_float32_array(Napi::Env env, std::vector<float>&& values) 
   auto owner = std::make_unique<std::vector<float>>(std::move(values));
   napi_value buffer = nullptr;
   const napi_status status = napi_create_external_arraybuffer(
-      env, owner->data(), bytes, [](napi_env, void*, void* hint) { delete static_cast<std::vector<float>*>(hint); },
-      owner.get(), &buffer);
+      env, owner->data(), bytes,
+      [](napi_env, void*, void* hint) { delete static_cast<std::vector<float>*>(hint); }, owner.get(),
+      &buffer);
   if (status == napi_ok) {
     owner.release();
     return Napi::Float32Array::New(env, length, Napi::ArrayBuffer(env, buffer), 0);

@@ -9,7 +9,8 @@
 namespace kraken::addon {
 
 Request to_request(const Napi::Object& object);
-// Takes the responses apart: large `values` move into their ArrayBuffers without a copy where the host allows it.
+// Takes the responses apart: large `values` move into their ArrayBuffers without a copy where the host allows
+// it.
 Napi::Array to_javascript(Napi::Env env, std::vector<Response>&& responses);
 Napi::Object to_javascript(Napi::Env env, const ExecutorStats& stats);
 

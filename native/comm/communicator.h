@@ -1,5 +1,6 @@
-// Communication among the ranks of one engine. One Communicator object per rank; all ranks make the same calls in
-// the same order. Overlap is the contract: start() returns at once, wait() returns when the sum may be read.
+// Communication among the ranks of one engine. One Communicator object per rank; all ranks make the same
+// calls in the same order. Overlap is the contract: start() returns at once, wait() returns when the sum may
+// be read.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +18,10 @@ using Addends = std::span<const float* const>;
 
 class Communicator {
  public:
-  // A buffer handed to start(t) may be written again once this rank's wait(t + kMaxInFlight) has returned. Rotating
-  // sent buffers over kExchangeDepth satisfies it: the payload of start(u) may be written from wait(u - 2) on, which
-  // with one exchange in flight at a time is already right after start(u - 1) (proof: comm/local/local_group.cpp).
+  // A buffer handed to start(t) may be written again once this rank's wait(t + kMaxInFlight) has returned.
+  // Rotating sent buffers over kExchangeDepth satisfies it: the payload of start(u) may be written from
+  // wait(u - 2) on, which with one exchange in flight at a time is already right after start(u - 1) (proof:
+  // comm/local/local_group.cpp).
   static constexpr int kExchangeDepth = 4;
   // At most this many exchanges started and not yet waited for, per rank.
   static constexpr int kMaxInFlight = 2;
@@ -28,15 +30,17 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  // Starts the sum over all ranks of `parts` (this rank's ways, each [rows, width] float32, all written already).
+  // Starts the sum over all ranks of `parts` (this rank's ways, each [rows, width] float32, all written
+  // already).
   virtual Ticket start(std::span<const float* const> parts, int64_t rows, int64_t width) = 0;
 
   // Blocks until S of that ticket may be read. Tickets are waited for in order, each once.
   // Throws ERR_RANK_LOST after abort().
   virtual Addends wait(Ticket ticket) = 0;
 
-  // Collects column slices: part is [rows, columns] of this rank, placed at column `begin` of full [rows, total].
-  // `full` is complete on rank 0 when this returns there; other ranks pass the same pointer if they share memory.
+  // Collects column slices: part is [rows, columns] of this rank, placed at column `begin` of full [rows,
+  // total]. `full` is complete on rank 0 when this returns there; other ranks pass the same pointer if they
+  // share memory.
   virtual void gather_columns(const float* part, int64_t rows, int64_t columns, int64_t begin, float* full,
                               int64_t total) = 0;
 

@@ -21,8 +21,8 @@ struct Edge {
   size_t equals;
 };
 
-// Collects elements above a threshold that rises: whenever twice as many as needed are there, half can go. After
-// the first few blocks hardly any block has an element above it.
+// Collects elements above a threshold that rises: whenever twice as many as needed are there, half can go.
+// After the first few blocks hardly any block has an element above it.
 Edge find_edge(std::span<const float> x, size_t count, float floor, std::vector<float>& largest) {
   constexpr size_t kEverything = std::numeric_limits<size_t>::max();
   if (count >= x.size()) return {floor, kEverything};
@@ -52,7 +52,8 @@ Edge find_edge(std::span<const float> x, size_t count, float floor, std::vector<
 // Monotonic in w ∈ (0, 1]: 16 buckets for each power of two, the largest weights first.
 constexpr size_t kBuckets = 2048;
 inline size_t bucket_of(float weight) {
-  return std::min((std::bit_cast<uint32_t>(1.0f) - std::bit_cast<uint32_t>(weight)) >> 19, uint32_t{kBuckets - 1});
+  return std::min((std::bit_cast<uint32_t>(1.0f) - std::bit_cast<uint32_t>(weight)) >> 19,
+                  uint32_t{kBuckets - 1});
 }
 
 }  // namespace

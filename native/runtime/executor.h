@@ -40,13 +40,15 @@ enum class FinishReason { None, Stop, Length, Cancelled, Error };
 struct Response {
   RequestId request = 0;
   int32_t sample = 0;
-  int32_t token = -1;  // −1: none (finish without a token, or score/logits). A stop token comes with finish == Stop
-  float logprob = 0.0f;  // natural log of the model's probability, before sampling parameters; NaN if not asked for
+  int32_t token =
+      -1;  // −1: none (finish without a token, or score/logits). A stop token comes with finish == Stop
+  float logprob =
+      0.0f;  // natural log of the model's probability, before sampling parameters; NaN if not asked for
   std::vector<Alternative> alternatives;
   FinishReason finish = FinishReason::None;  // != None: the sample's last event
   std::string error_code, error_message;     // finish == Error
-  // Score: one entry per prompt token, the first NaN. Logits: [rows, V], rows in order; both may come in chunks
-  // (first_row counts on) and end with finish == Length.
+  // Score: one entry per prompt token, the first NaN. Logits: [rows, V], rows in order; both may come in
+  // chunks (first_row counts on) and end with finish == Length.
   std::vector<float> values;
   int32_t first_row = 0;
   // Milliseconds since enqueue(): set on a sample's first token and on its finish.
@@ -55,11 +57,12 @@ struct Response {
 };
 
 struct ExecutorStats {
-  uint64_t steps = 0, prompt_tokens = 0, generated_tokens = 0, finished = 0, cancelled = 0, failed = 0, preemptions = 0;
+  uint64_t steps = 0, prompt_tokens = 0, generated_tokens = 0, finished = 0, cancelled = 0, failed = 0,
+           preemptions = 0;
   int32_t running = 0, waiting = 0;
   int32_t kv_blocks = 0, kv_blocks_used = 0, kv_block_tokens = 0;
   double step_ms_total = 0;
-  std::vector<double> exposed_ms;  // per rank: time waited for collectives
+  std::vector<double> exposed_ms;                         // per rank: time waited for collectives
   std::vector<std::map<std::string, double>> profile_ms;  // per rank, since the last call (profile only)
   size_t weight_bytes = 0, kv_bytes = 0, activation_bytes = 0;  // all ranks
 };
@@ -67,8 +70,9 @@ struct ExecutorStats {
 class Executor {
  public:
   virtual ~Executor() = default;
-  // Queues a request. Throws ERR_QUEUE_FULL, ERR_OUT_OF_KV_CACHE (can never fit), ERR_DISPOSED, ERR_RANK_LOST, and
-  // what JavaScript should have refused: ERR_EMPTY_PROMPT, ERR_CONTEXT_LENGTH, ERR_TOKEN_RANGE, ERR_OPTION.
+  // Queues a request. Throws ERR_QUEUE_FULL, ERR_OUT_OF_KV_CACHE (can never fit), ERR_DISPOSED,
+  // ERR_RANK_LOST, and what JavaScript should have refused: ERR_EMPTY_PROMPT, ERR_CONTEXT_LENGTH,
+  // ERR_TOKEN_RANGE, ERR_OPTION.
   virtual RequestId enqueue(Request request) = 0;
   // Takes effect before the next step; the request ends with FinishReason::Cancelled unless it ended before.
   virtual void cancel(RequestId id) = 0;
@@ -84,18 +88,18 @@ struct ExecutorOptions {
   int ranks = 1;
   DType dtype = DType::Float32;
   bool communication = true;
-  int threads_per_rank = 0;    // 0: cores / ranks, at least 1
-  int max_batch_size = 8;      // sequences running at once
+  int threads_per_rank = 0;     // 0: cores / ranks, at least 1
+  int max_batch_size = 8;       // sequences running at once
   int max_sequence_length = 0;  // tokens of prompt + output; 0: the model's positions
-  int max_step_tokens = 0;     // token budget of a step with nothing decoding; 0: default
-  int prefill_chunk = 0;       // prompt tokens per step while others decode; 0: default
-  int max_queue = 1024;        // waiting requests
+  int max_step_tokens = 0;      // token budget of a step with nothing decoding; 0: default
+  int prefill_chunk = 0;        // prompt tokens per step while others decode; 0: default
+  int max_queue = 1024;         // waiting requests
   int64_t kv_cache_tokens = 0;  // 0: enough for max_batch_size full sequences, within memory
   bool profile = false;
 };
 
-// Called on the executor's thread with all events of one step; must not block. May call cancel(), and shutdown(),
-// which then returns without waiting.
+// Called on the executor's thread with all events of one step; must not block. May call cancel(), and
+// shutdown(), which then returns without waiting.
 using ResponseSink = std::function<void(std::vector<Response>&&)>;
 
 // Maps and packs the weights (on the ranks' threads), then starts. Throws what loading throws.

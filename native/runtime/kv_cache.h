@@ -1,5 +1,6 @@
-// Which block of KV memory belongs to whom. Only bookkeeping: the memory itself lives in the backends, where block
-// b is the same b on every rank. Blocks are counted references, so that sequences may share a common prefix.
+// Which block of KV memory belongs to whom. Only bookkeeping: the memory itself lives in the backends, where
+// block b is the same b on every rank. Blocks are counted references, so that sequences may share a common
+// prefix.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +38,8 @@ class KvCache {
   // Extends the table to hold `tokens`; all or nothing. False when too few blocks are free.
   bool grow(BlockTable& table, int64_t tokens);
 
-  // `to`, which is empty, gets the first `count` blocks of `from`. Shared blocks are full and never written again.
+  // `to`, which is empty, gets the first `count` blocks of `from`. Shared blocks are full and never written
+  // again.
   void share(const BlockTable& from, int32_t count, BlockTable& to);
 
   // Gives every block of the table back; those nobody else refers to become free.
@@ -45,7 +47,7 @@ class KvCache {
 
  private:
   const int32_t block_tokens_;
-  std::vector<int32_t> free_;        // a stack: the block released last is reused first, while it is in the caches
+  std::vector<int32_t> free_;  // a stack: the block released last is reused first, while it is in the caches
   std::vector<int32_t> references_;  // [blocks]
 };
 

@@ -17,19 +17,24 @@ constexpr int32_t kDefaultPrefillChunk = 256;
 constexpr int32_t kScoreRows = 128;  // rows of Score and Logits requests in a step: bounds the logits' memory
 constexpr double kCacheShare = 0.6;
 
-std::string mebibytes(double bytes) { return std::to_string(static_cast<int64_t>(bytes / (1 << 20))) + " MiB"; }
+std::string mebibytes(double bytes) {
+  return std::to_string(static_cast<int64_t>(bytes / (1 << 20))) + " MiB";
+}
 
 int32_t blocks_within_memory(const ExecutorOptions& options, const ModelSizes& sizes, int32_t sequence_blocks,
                              size_t available_bytes) {
   const auto bytes = static_cast<double>(sizes.kv_block_bytes);
-  const double room = kCacheShare * std::max(0.0, static_cast<double>(available_bytes) - static_cast<double>(sizes.weight_bytes));
+  const double room = kCacheShare * std::max(0.0, static_cast<double>(available_bytes) -
+                                                      static_cast<double>(sizes.weight_bytes));
   const int64_t wanted = int64_t{sequence_blocks} * options.max_batch_size;
   const auto fitting = bytes > 0 ? static_cast<int64_t>(std::min(room / bytes, 2e9)) : wanted;
-  if (fitting >= sequence_blocks) return static_cast<int32_t>(std::min({wanted, fitting, int64_t{2'000'000'000}}));
-  throw Error("ERR_OUT_OF_MEMORY",
-              "the key/value cache of one sequence of " + std::to_string(int64_t{sequence_blocks} * sizes.kv_block_tokens) +
-                  " tokens needs " + mebibytes(bytes * sequence_blocks) + ", but only " + mebibytes(room) +
-                  " may be used for it: lower maxSequenceLength, or set kvCacheTokens");
+  if (fitting >= sequence_blocks)
+    return static_cast<int32_t>(std::min({wanted, fitting, int64_t{2'000'000'000}}));
+  throw Error("ERR_OUT_OF_MEMORY", "the key/value cache of one sequence of " +
+                                       std::to_string(int64_t{sequence_blocks} * sizes.kv_block_tokens) +
+                                       " tokens needs " + mebibytes(bytes * sequence_blocks) + ", but only " +
+                                       mebibytes(room) +
+                                       " may be used for it: lower maxSequenceLength, or set kvCacheTokens");
 }
 
 // The number in a file of the control group; `absent` when there is none ("max").
@@ -41,11 +46,13 @@ size_t group_bytes(const char* path, size_t absent) {
 
 }  // namespace
 
-LocalExecutorConfig decide_limits(const ExecutorOptions& options, const ModelSizes& sizes, size_t available_bytes) {
+LocalExecutorConfig decide_limits(const ExecutorOptions& options, const ModelSizes& sizes,
+                                  size_t available_bytes) {
   KRAKEN_CHECK(options.max_batch_size > 0 && options.ranks > 0 && sizes.kv_block_tokens > 0);
   if (options.max_sequence_length > sizes.max_positions) {
     throw Error("ERR_CONTEXT_LENGTH", "maxSequenceLength " + std::to_string(options.max_sequence_length) +
-                                          " exceeds the model's " + std::to_string(sizes.max_positions) + " positions");
+                                          " exceeds the model's " + std::to_string(sizes.max_positions) +
+                                          " positions");
   }
   LocalExecutorConfig config;
   config.vocab = sizes.vocab;
@@ -54,16 +61,20 @@ LocalExecutorConfig decide_limits(const ExecutorOptions& options, const ModelSiz
   config.max_queue = options.max_queue;
   config.communication = options.communication;
   config.profile = options.profile;
-  config.max_sequence_length = options.max_sequence_length > 0 ? options.max_sequence_length : sizes.max_positions;
+  config.max_sequence_length =
+      options.max_sequence_length > 0 ? options.max_sequence_length : sizes.max_positions;
 
-  const int32_t step_tokens =
-      options.max_step_tokens > 0 ? options.max_step_tokens : std::min(kDefaultStepTokens, config.max_sequence_length);
+  const int32_t step_tokens = options.max_step_tokens > 0
+                                  ? options.max_step_tokens
+                                  : std::min(kDefaultStepTokens, config.max_sequence_length);
   config.max_step_tokens = std::max(step_tokens, config.max_batch_size);
   const int32_t chunk = options.prefill_chunk > 0 ? options.prefill_chunk : kDefaultPrefillChunk;
   config.prefill_chunk = std::min(chunk, config.max_step_tokens);
   config.max_rows = config.max_batch_size + std::min(kScoreRows, config.max_step_tokens);
 
-  const auto blocks_for = [&](int64_t tokens) { return (tokens + sizes.kv_block_tokens - 1) / sizes.kv_block_tokens; };
+  const auto blocks_for = [&](int64_t tokens) {
+    return (tokens + sizes.kv_block_tokens - 1) / sizes.kv_block_tokens;
+  };
   config.kv_blocks =
       options.kv_cache_tokens > 0
           ? static_cast<int32_t>(std::min<int64_t>(blocks_for(options.kv_cache_tokens), 2'000'000'000))

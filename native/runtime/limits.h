@@ -18,9 +18,10 @@ struct ModelSizes {
   size_t weight_bytes = 0;    // all ranks together
 };
 
-// Throws ERR_CONTEXT_LENGTH (max_sequence_length beyond the model's positions) and ERR_OUT_OF_MEMORY (the cache of a
-// single sequence exceeds 60 % of `available_bytes`, what remains of it after the weights).
-LocalExecutorConfig decide_limits(const ExecutorOptions& options, const ModelSizes& sizes, size_t available_bytes);
+// Throws ERR_CONTEXT_LENGTH (max_sequence_length beyond the model's positions) and ERR_OUT_OF_MEMORY (the
+// cache of a single sequence exceeds 60 % of `available_bytes`, what remains of it after the weights).
+LocalExecutorConfig decide_limits(const ExecutorOptions& options, const ModelSizes& sizes,
+                                  size_t available_bytes);
 
 // Bytes this process may still allocate without swapping: the machine's, or what its control group leaves.
 size_t available_memory();

@@ -1,6 +1,6 @@
 // An Executor whose ranks are threads of this process. One thread (ServingLoop) schedules, acts as rank 0 and
-// reports; the calls of the interface only leave messages for it. What the ranks run comes as factories, so that
-// tests need no files.
+// reports; the calls of the interface only leave messages for it. What the ranks run comes as factories, so
+// that tests need no files.
 #pragma once
 
 #include <functional>
@@ -49,7 +49,8 @@ class StatsBoard {
 class LocalExecutor final : public Executor {
  public:
   // One rank per factory. Returns when all models are made; throws what the first failing factory threw.
-  LocalExecutor(const LocalExecutorConfig& config, std::vector<RankModelFactory> factories, ResponseSink sink);
+  LocalExecutor(const LocalExecutorConfig& config, std::vector<RankModelFactory> factories,
+                ResponseSink sink);
   ~LocalExecutor() override { shutdown(); }
 
   RequestId enqueue(Request request) override;

@@ -11,7 +11,8 @@ RequestId Mailbox::post(std::unique_ptr<Sequence> request) {
   if (stopped_) throw Error("ERR_DISPOSED", "the engine is disposed");
   if (!closed_code_.empty()) throw Error(closed_code_, closed_message_);
   if (queued_ >= bound_) {
-    throw Error("ERR_QUEUE_FULL", std::to_string(queued_) + " requests are waiting already, the most maxQueue allows");
+    throw Error("ERR_QUEUE_FULL",
+                std::to_string(queued_) + " requests are waiting already, the most maxQueue allows");
   }
   const RequestId id = ++last_id_;
   const auto number = [&](Sequence& sequence) {
@@ -43,7 +44,8 @@ void Mailbox::stop() {
 Mailbox::Mail Mailbox::collect(bool busy) {
   std::unique_lock lock(mutex_);
   if (!busy) {
-    wake_.wait(lock, [this] { return mail_.stop || !mail_.requests.empty() || !mail_.cancellations.empty(); });
+    wake_.wait(lock,
+               [this] { return mail_.stop || !mail_.requests.empty() || !mail_.cancellations.empty(); });
   }
   return std::exchange(mail_, Mail{});
 }

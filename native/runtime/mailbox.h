@@ -1,5 +1,5 @@
-// What other threads leave for the executor's thread: new requests, cancellations, the wish to stop. It holds the
-// queue's bound, so that a request that is one too many is refused in the call that makes it.
+// What other threads leave for the executor's thread: new requests, cancellations, the wish to stop. It holds
+// the queue's bound, so that a request that is one too many is refused in the call that makes it.
 #pragma once
 
 #include <condition_variable>

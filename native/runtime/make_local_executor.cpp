@@ -30,7 +30,8 @@ std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, Re
   const ModelConfig model = parse_model_config(options.model_config);
   const Backend& backend = find_backend(options.backend);
   if (const Capability capability = backend.capability(); !capability.available) {
-    throw Error("ERR_BACKEND_UNAVAILABLE", std::string("backend ") + backend.name() + " is not available: " + capability.reason);
+    throw Error("ERR_BACKEND_UNAVAILABLE",
+                std::string("backend ") + backend.name() + " is not available: " + capability.reason);
   }
 
   ModelSizes sizes;

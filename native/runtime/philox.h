@@ -1,5 +1,6 @@
-// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a random number that is a
-// function of (key, counter) and of nothing else, so that batching and preemption cannot change what is sampled.
+// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a random number that
+// is a function of (key, counter) and of nothing else, so that batching and preemption cannot change what is
+// sampled.
 #pragma once
 
 #include <array>

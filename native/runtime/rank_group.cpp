@@ -81,7 +81,9 @@ RankGroup::RankGroup(int ranks) : state_(std::make_unique<State>(static_cast<uin
   }
 }
 
-RankGroup::~RankGroup() { state_->join(); }
+RankGroup::~RankGroup() {
+  state_->join();
+}
 
 void RankGroup::run(const std::function<void(int rank)>& task,
                     const std::function<void(const std::string&)>& on_failure) {

@@ -31,7 +31,8 @@ std::vector<Alternative> most_likely(std::span<const float> logits, int32_t coun
   std::vector<Alternative> alternatives;
   alternatives.reserve(workspace.ids.size());
   for (int32_t id : workspace.ids) {
-    alternatives.push_back({id, static_cast<float>(static_cast<double>(logits[static_cast<size_t>(id)]) - log_sum)});
+    alternatives.push_back(
+        {id, static_cast<float>(static_cast<double>(logits[static_cast<size_t>(id)]) - log_sum)});
   }
   const auto value = [&](const Alternative& one) { return logits[static_cast<size_t>(one.token)]; };
   std::stable_sort(alternatives.begin(), alternatives.end(),
@@ -66,7 +67,8 @@ void Sampler::accept(int32_t token) {
 }
 
 bool Sampler::is_stop_token(int32_t token) const {
-  return std::find(params_.stop_tokens.begin(), params_.stop_tokens.end(), token) != params_.stop_tokens.end();
+  return std::find(params_.stop_tokens.begin(), params_.stop_tokens.end(), token) !=
+         params_.stop_tokens.end();
 }
 
 bool Sampler::edits_logits() const {
@@ -107,7 +109,8 @@ SampledToken Sampler::sample(std::span<const float> logits, SamplerWorkspace& wo
     sampled.token = draw(edited, workspace);
   }
   if (params_.logprobs >= 0) {
-    sampled.logprob = static_cast<float>(static_cast<double>(logits[static_cast<size_t>(sampled.token)]) - log_sum);
+    sampled.logprob =
+        static_cast<float>(static_cast<double>(logits[static_cast<size_t>(sampled.token)]) - log_sum);
   }
   return sampled;
 }
@@ -117,7 +120,8 @@ int32_t Sampler::draw(std::span<const float> logits, SamplerWorkspace& workspace
   if (!std::isfinite(max)) refuse_logits();
   const float scale = 1.0f / params_.temperature;
   const double uniform = philox_uniform(seed_, static_cast<uint64_t>(generated_));
-  const bool selects = params_.min_p > 0 || (params_.top_k > 0 && static_cast<size_t>(params_.top_k) < logits.size());
+  const bool selects =
+      params_.min_p > 0 || (params_.top_k > 0 && static_cast<size_t>(params_.top_k) < logits.size());
 
   std::vector<float>& weights = workspace.weights;
   if (selects) {
@@ -139,7 +143,8 @@ int32_t Sampler::draw(std::span<const float> logits, SamplerWorkspace& workspace
 }
 
 float token_logprob(std::span<const float> logits, int32_t token) {
-  return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(token)]) - checked_log_sum_exp(logits));
+  return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(token)]) -
+                            checked_log_sum_exp(logits));
 }
 
 }  // namespace kraken

@@ -1,9 +1,12 @@
-// Chooses the next token of one sequence. What happens to the logits, in vLLM's order (vllm/v1/sample/sampler.py):
+// Chooses the next token of one sequence. What happens to the logits, in vLLM's order
+// (vllm/v1/sample/sampler.py):
 //
 //   1. stop tokens are impossible before min_tokens; logit_bias is added;
-//   2. repetition_penalty divides positive and multiplies negative logits of tokens in prompt or output (Hugging
+//   2. repetition_penalty divides positive and multiplies negative logits of tokens in prompt or output
+//   (Hugging
 //      Face); frequency_penalty · count and presence_penalty are subtracted for output tokens (OpenAI);
-//   3. temperature 0 (or below 1e-5): the largest logit wins, the lowest id among equals. Otherwise logits are
+//   3. temperature 0 (or below 1e-5): the largest logit wins, the lowest id among equals. Otherwise logits
+//   are
 //      divided by the temperature;
 //   4. min_p drops tokens less than min_p times as likely as the likeliest;
 //   5. top_k keeps the k largest; among equals at the edge, lowest ids;

@@ -8,11 +8,11 @@
 namespace kraken {
 
 struct SamplingParams {
-  float temperature = 1.0f;  // 0: greedy
-  int32_t top_k = 0;         // 0: off
-  float top_p = 1.0f;        // 1: off
-  float min_p = 0.0f;        // 0: off; relative to the most likely token
-  float repetition_penalty = 1.0f;  // > 1 discourages tokens of prompt and output
+  float temperature = 1.0f;                                 // 0: greedy
+  int32_t top_k = 0;                                        // 0: off
+  float top_p = 1.0f;                                       // 1: off
+  float min_p = 0.0f;                                       // 0: off; relative to the most likely token
+  float repetition_penalty = 1.0f;                          // > 1 discourages tokens of prompt and output
   float presence_penalty = 0.0f, frequency_penalty = 0.0f;  // of output tokens
   uint64_t seed = 0;
   std::vector<std::pair<int32_t, float>> logit_bias;

@@ -9,7 +9,9 @@ namespace {
 
 using SequencePtr = std::unique_ptr<Sequence>;
 
-bool earlier(const SequencePtr& a, const SequencePtr& b) { return a->arrival < b->arrival; }
+bool earlier(const SequencePtr& a, const SequencePtr& b) {
+  return a->arrival < b->arrival;
+}
 
 // Moves a sequence and the samples that wait inside it to `out`.
 void flatten(SequencePtr sequence, std::vector<SequencePtr>& out) {
@@ -28,7 +30,9 @@ Scheduler::Scheduler(const SchedulerOptions& options, KvCache& cache) : options_
   step_.reserve(static_cast<size_t>(options.max_batch_size));
 }
 
-void Scheduler::add(SequencePtr sequence) { waiting_.push_back(std::move(sequence)); }
+void Scheduler::add(SequencePtr sequence) {
+  waiting_.push_back(std::move(sequence));
+}
 
 const std::vector<Chunk>& Scheduler::schedule() {
   step_.clear();
@@ -97,7 +101,8 @@ void Scheduler::schedule_prompts() {
   for (const SequencePtr& sequence : running_) {
     if (prompt_budget_ > 0 && !sequence->decoding()) take_chunk(*sequence);
   }
-  // A sequence that was preempted or exhausted the cache in this very call shows that there is no room to admit.
+  // A sequence that was preempted or exhausted the cache in this very call shows that there is no room to
+  // admit.
   while (prompt_budget_ > 0 && admit_next()) {
   }
 }
@@ -107,7 +112,8 @@ bool Scheduler::admit_next() {
   Sequence& next = *waiting_.front();
   if (next.kind != Request::Kind::Generate && row_budget_ == 0) return false;
   const int32_t missing = cache_.blocks_for(next.length()) - next.blocks.size();
-  // One block for each running sequence stays free, or the newcomer would soon be preempted in favour of them.
+  // One block for each running sequence stays free, or the newcomer would soon be preempted in favour of
+  // them.
   while (cache_.free_blocks() < missing + running()) {
     if (!running_.empty()) return false;
     SequencePtr front = std::move(waiting_.front());  // reclaim from all but itself
@@ -166,7 +172,8 @@ void Scheduler::complete(const Chunk& chunk) {
 }
 
 SequencePtr Scheduler::finish(const Sequence& sequence) {
-  const auto at = std::find_if(running_.begin(), running_.end(), [&](const auto& one) { return one.get() == &sequence; });
+  const auto at =
+      std::find_if(running_.begin(), running_.end(), [&](const auto& one) { return one.get() == &sequence; });
   KRAKEN_CHECK(at != running_.end());
   SequencePtr done = std::move(*at);
   running_.erase(at);

@@ -1,11 +1,12 @@
-// Continuous batching: which tokens of which sequences run in the next step. Pure logic, no threads, no clock.
+// Continuous batching: which tokens of which sequences run in the next step. Pure logic, no threads, no
+// clock.
 //
-// Every step first takes one token of each decoding sequence, then prompt chunks, oldest sequence first. While
-// anything decodes, all prompts together get at most prefill_chunk tokens of a step, so that they don't stall it.
-// A sequence is admitted in order of arrival only (the head of the queue waits until it fits: nobody starves) and
-// gets the blocks of all its tokens at once. When decoding needs a block and none is free, the latest arrival is
-// preempted: its blocks are freed, its tokens kept, and it re-enters the queue by arrival, in front of all that
-// came later, to be computed again.
+// Every step first takes one token of each decoding sequence, then prompt chunks, oldest sequence first.
+// While anything decodes, all prompts together get at most prefill_chunk tokens of a step, so that they don't
+// stall it. A sequence is admitted in order of arrival only (the head of the queue waits until it fits:
+// nobody starves) and gets the blocks of all its tokens at once. When decoding needs a block and none is
+// free, the latest arrival is preempted: its blocks are freed, its tokens kept, and it re-enters the queue by
+// arrival, in front of all that came later, to be computed again.
 #pragma once
 
 #include <deque>
@@ -28,7 +29,8 @@ struct SchedulerOptions {
 struct Chunk {
   Sequence* sequence = nullptr;
   int32_t past = 0, length = 0;
-  int32_t first_row = 0, rows = 0;  // tokens of the sequence whose logits are wanted: [first_row, first_row + rows)
+  int32_t first_row = 0,
+          rows = 0;  // tokens of the sequence whose logits are wanted: [first_row, first_row + rows)
 };
 
 class Scheduler {

@@ -1,5 +1,5 @@
-// One sample of one request, from enqueue to its last event. Survives preemption: only the cached keys and values
-// are lost then, and recomputed.
+// One sample of one request, from enqueue to its last event. Survives preemption: only the cached keys and
+// values are lost then, and recomputed.
 #pragma once
 
 #include <cstdint>

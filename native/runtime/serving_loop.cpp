@@ -9,7 +9,9 @@
 namespace kraken {
 namespace {
 
-double milliseconds(Clock::duration duration) { return std::chrono::duration<double, std::milli>(duration).count(); }
+double milliseconds(Clock::duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
 
 Response event_of(const Sequence& sequence) {
   Response event;
@@ -21,7 +23,8 @@ Response event_of(const Sequence& sequence) {
 
 void stamp_start(const Sequence& sequence, Response& event) {
   if (sequence.scheduled_at) event.queue_ms = milliseconds(*sequence.scheduled_at - sequence.enqueued_at);
-  if (sequence.first_token_at) event.first_token_ms = milliseconds(*sequence.first_token_at - sequence.enqueued_at);
+  if (sequence.first_token_at)
+    event.first_token_ms = milliseconds(*sequence.first_token_at - sequence.enqueued_at);
 }
 
 void stamp_end(const Sequence& sequence, Response& event) {
@@ -30,7 +33,9 @@ void stamp_end(const Sequence& sequence, Response& event) {
 }
 
 // A request leaves the queue when its sample 0 first runs; the other samples exist from then on only.
-bool counts_as_waiting(const Sequence& sequence) { return sequence.sample == 0 && !sequence.scheduled_at; }
+bool counts_as_waiting(const Sequence& sequence) {
+  return sequence.sample == 0 && !sequence.scheduled_at;
+}
 
 SchedulerOptions scheduler_options(const LocalExecutorConfig& config) {
   return {config.max_batch_size, config.max_sequence_length, config.max_step_tokens, config.prefill_chunk,
@@ -92,10 +97,10 @@ bool ServingLoop::turn() {
 
 void ServingLoop::step() {
   const std::vector<Chunk>& chunks = scheduler_.schedule();
-  end(scheduler_.take_exhausted(),
-      {FinishReason::Error, "ERR_OUT_OF_KV_CACHE",
-       "the sequence outgrew the key/value cache of " +
-           std::to_string(int64_t{cache_.blocks()} * cache_.block_tokens()) + " tokens: raise kvCacheTokens"});
+  end(scheduler_.take_exhausted(), {FinishReason::Error, "ERR_OUT_OF_KV_CACHE",
+                                    "the sequence outgrew the key/value cache of " +
+                                        std::to_string(int64_t{cache_.blocks()} * cache_.block_tokens()) +
+                                        " tokens: raise kvCacheTokens"});
   if (chunks.empty()) return;
 
   const auto from = Clock::now();

@@ -17,8 +17,8 @@ class ServingLoop {
  public:
   // Loads the models: throws what that throws. Everything passed outlives the loop.
   ServingLoop(const LocalExecutorConfig& config, std::span<const RankModelFactory> factories,
-              std::span<const std::unique_ptr<Communicator>> communicators, Mailbox& mailbox, StatsBoard& board,
-              const ResponseSink& sink);
+              std::span<const std::unique_ptr<Communicator>> communicators, Mailbox& mailbox,
+              StatsBoard& board, const ResponseSink& sink);
 
   // Returns when the mailbox says stop, after every request got its last event. Never throws.
   void run() noexcept;

@@ -1,5 +1,6 @@
-// Runs one step on all ranks: packs the scheduler's chunks into a StepBatch, runs the models, then samples the wanted
-// rows. Owns the ranks' threads and models; everything it needs for a step is allocated beforehand.
+// Runs one step on all ranks: packs the scheduler's chunks into a StepBatch, runs the models, then samples
+// the wanted rows. Owns the ranks' threads and models; everything it needs for a step is allocated
+// beforehand.
 #pragma once
 
 #include <map>
@@ -65,10 +66,10 @@ class StepRunner {
   StepBatch batch_;  // spans over the vectors below
   std::vector<int32_t> tokens_, positions_, wanted_rows_;
   std::vector<StepBatch::Sequence> sequences_;
-  std::vector<Job> jobs_;                        // one for each wanted row
-  std::unique_ptr<float[]> logits_;              // [max_rows, V]
-  std::vector<Row> rows_;                        // [max_rows]
-  std::vector<SamplerWorkspace> workspaces_;     // one for each rank
+  std::vector<Job> jobs_;                     // one for each wanted row
+  std::unique_ptr<float[]> logits_;           // [max_rows, V]
+  std::vector<Row> rows_;                     // [max_rows]
+  std::vector<SamplerWorkspace> workspaces_;  // one for each rank
 };
 
 }  // namespace kraken

@@ -12,7 +12,8 @@ constexpr size_t kLanes = 16;
 constexpr size_t kBlock = 1024;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Cody-Waite reduction and the minimax polynomial of Cephes' expf. Branch-free, so that loops over it vectorise.
+// Cody-Waite reduction and the minimax polynomial of Cephes' expf. Branch-free, so that loops over it
+// vectorise.
 inline float exp_kernel(float x) {
   constexpr float kRound = 12582912.0f;  // 1.5 · 2^23: adding it rounds to the nearest integer
   const float shifted = x * 1.44269504088896341f + kRound;
@@ -32,14 +33,17 @@ inline float exp_kernel(float x) {
 
 }  // namespace
 
-float exp_of_negative(float x) { return exp_kernel(x); }
+float exp_of_negative(float x) {
+  return exp_kernel(x);
+}
 
 float max_of(std::span<const float> x) {
   float lanes[kLanes];
   std::fill(lanes, lanes + kLanes, -kInfinity);
   size_t i = 0;
   for (; i + kLanes <= x.size(); i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
+    for (size_t lane = 0; lane < kLanes; ++lane)
+      lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
   }
   for (; i < x.size(); ++i) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
   float best = lanes[0];

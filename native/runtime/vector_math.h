@@ -1,4 +1,5 @@
-// Passes over one row of logits, written so that g++ -O3 vectorises them on any machine: the runtime has no backend.
+// Passes over one row of logits, written so that g++ -O3 vectorises them on any machine: the runtime has no
+// backend.
 #pragma once
 
 #include <cstdint>

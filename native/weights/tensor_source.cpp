@@ -106,7 +106,7 @@ TensorSources TensorSources::parse(const std::string& text) {
       tensor.from = std::move(source);
     } else if (from == "random") {
       const auto seed = view.at("seed").get<uint64_t>();
-      tensor.from = RandomSource{fnv1a(name) ^ (seed * kGolden), view.at("std").get<double>()};
+      tensor.from = RandomSource{fnv1a(view.value("name", name)) ^ (seed * kGolden), view.at("std").get<double>()};
     } else {
       KRAKEN_CHECK(from == "constant");
       tensor.from = ConstantSource{view.at("value").get<float>()};

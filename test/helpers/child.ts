@@ -34,7 +34,14 @@ export function runScript(
     engine,
     nodeOptions = [],
     limitSeconds = 60,
-  }: { engine: string; nodeOptions?: string[]; limitSeconds?: number },
+    limitFileKiB,
+  }: {
+    engine: string;
+    nodeOptions?: string[];
+    limitSeconds?: number;
+    /** No file can grow beyond: what a full disk looks like, without one. */
+    limitFileKiB?: number;
+  },
 ): Promise<ChildResult> {
   const source = `const library = ${JSON.stringify(library)}, engine = ${JSON.stringify(engine)};\n${script}`;
   const started = performance.now();

@@ -11,6 +11,7 @@ export function randomCheckpoint(config: ModelConfig, seed = 1): CheckpointIndex
     const std = matrix ? 1 / Math.sqrt(config.hiddenSize) : 0.5;
     tensors[name] = { source: "random", seed, std, shape };
   }
-  if (config.tiedHead) tensors["head.weight"] = tensors["embed.tokens"]!;
+  const table = tensors["embed.tokens"]!;
+  if (config.tiedHead && table.source === "random") tensors["head.weight"] = { ...table, name: "embed.tokens" };
   return { description: "random weights", dtype: "float32", config, tensors, eosTokenIds: [] };
 }

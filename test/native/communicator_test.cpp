@@ -34,9 +34,11 @@ void dawdle(std::mt19937& random) {
   if (choice < 4) std::this_thread::yield();
 }
 
-// Rotates its buffers over kExchangeDepth and writes each as early as the contract allows, keeping `in_flight`
-// exchanges running. Under ThreadSanitizer a depth that is too small is a race, elsewhere a wrong sum.
-void exchange_many(Communicator& communicator, int ways, int in_flight, int exchanges, std::atomic<int>& wrong) {
+// Rotates its buffers over kExchangeDepth and writes each as early as the contract allows, keeping
+// `in_flight` exchanges running. Under ThreadSanitizer a depth that is too small is a race, elsewhere a wrong
+// sum.
+void exchange_many(Communicator& communicator, int ways, int in_flight, int exchanges,
+                   std::atomic<int>& wrong) {
   constexpr int64_t kRows = 3, kWidth = 5;
   const int rank = communicator.rank();
   std::mt19937 random(static_cast<unsigned>(rank + 1));
@@ -48,7 +50,8 @@ void exchange_many(Communicator& communicator, int ways, int in_flight, int exch
   };
   const auto write = [&](Ticket ticket) {
     for (int way = 0; way < ways; ++way) {
-      for (int64_t i = 0; i < kRows * kWidth; ++i) buffer(ticket, way)[static_cast<size_t>(i)] = payload(ticket, rank, way, i);
+      for (int64_t i = 0; i < kRows * kWidth; ++i)
+        buffer(ticket, way)[static_cast<size_t>(i)] = payload(ticket, rank, way, i);
     }
   };
   const auto start = [&](Ticket ticket) {
@@ -100,8 +103,8 @@ TEST(Communicator, SumsInOrderOfTheWaysOnAnyNumberOfRanks) {
   }
 }
 
-// The fastest rank runs ahead as far as it may. With three slots its start(3) would overwrite what the slowest rank
-// has yet to read of exchange 0.
+// The fastest rank runs ahead as far as it may. With three slots its start(3) would overwrite what the
+// slowest rank has yet to read of exchange 0.
 TEST(Communicator, SlotsSurviveTheFastestRank) {
   Group group = make_local_group(2);
   Communicator &fast = *group[0], &slow = *group[1];
@@ -148,7 +151,8 @@ TEST(Communicator, GathersColumnsOnRankZero) {
     for (int round = 0; round < 100; ++round) {
       on_all_ranks(group, [&](Communicator& c) {
         std::vector<float> part;
-        for (int64_t i = 0; i < kRows * 3; ++i) part.push_back(static_cast<float>(round * 1000 + c.rank() * 100 + i));
+        for (int64_t i = 0; i < kRows * 3; ++i)
+          part.push_back(static_cast<float>(round * 1000 + c.rank() * 100 + i));
         c.gather_columns(part.data(), kRows, 3, c.rank() * 3, full.data(), total);
         if (c.rank() != 0) return;
         for (int64_t row = 0; row < kRows; ++row) {

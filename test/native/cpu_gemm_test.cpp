@@ -55,6 +55,7 @@ TEST(CpuGemm, MatchesFloat64) {
           EXPECT_EQ(linear.n(), n);
           EXPECT_EQ(linear.k(), k);
           EXPECT_GE(linear.packed_bytes(), static_cast<size_t>(n * k) * size_of(compute));
+          const std::vector<double> want = reference(x, weight, bias, 130, n, k);
           for (const int64_t rows : {1, 2, 3, 9, 130}) {
             Values y(output, static_cast<size_t>(rows * n));
             linear.run(x.data(), y.data(), rows);
@@ -64,7 +65,7 @@ TEST(CpuGemm, MatchesFloat64) {
                                      " n=" + std::to_string(n) + " k=" + std::to_string(k) +
                                      " M=" + std::to_string(rows) + (with_bias ? " bias " : " ") + linear.implementation();
             const double relative = rounded ? 4e-3 : 1e-6;
-            expect_close(what, y, reference(x, weight, bias, rows, n, k), relative, relative * 10 * size);
+            expect_close(what, y, {want.begin(), want.begin() + rows * n}, relative, relative * 10 * size);
           }
         }
       }

@@ -1,4 +1,5 @@
-// The LocalExecutor over a fake model: whatever happens around a request, it gives what it would have given alone.
+// The LocalExecutor over a fake model: whatever happens around a request, it gives what it would have given
+// alone.
 #include <gtest/gtest.h>
 
 #include <condition_variable>
@@ -102,7 +103,8 @@ struct Engine {
   explicit Engine(int rank_count, LocalExecutorConfig config = small_config())
       : ranks(rank_count),
         controls(std::make_shared<fake::Controls>()),
-        executor(std::make_unique<LocalExecutor>(config, fake::Model::factories(rank_count, config, controls), log.sink())) {}
+        executor(std::make_unique<LocalExecutor>(config, fake::Model::factories(rank_count, config, controls),
+                                                 log.sink())) {}
   int ranks;
   Log log;
   std::shared_ptr<fake::Controls> controls;
@@ -177,8 +179,8 @@ TEST(Executor, OneRequestOnAnyNumberOfRanks) {
   }
 }
 
-// 64 requests at random times, some cancelled, under a cache that holds a few of them: all finish, and what they
-// generate is what they generate alone.
+// 64 requests at random times, some cancelled, under a cache that holds a few of them: all finish, and what
+// they generate is what they generate alone.
 void run_mixed_load(int ranks, int kv_blocks, bool expect_preemption) {
   LocalExecutorConfig config = small_config();
   config.kv_blocks = kv_blocks;
@@ -192,7 +194,8 @@ void run_mixed_load(int ranks, int kv_blocks, bool expect_preemption) {
     requests.emplace_back(engine.executor->enqueue(request), request);
     cancelled.push_back(random() % 6 == 0);
     if (random() % 4 == 0) std::this_thread::sleep_for(std::chrono::microseconds(random() % 2000));
-    if (i > 3 && cancelled[static_cast<size_t>(i - 3)]) engine.executor->cancel(requests[static_cast<size_t>(i - 3)].first);
+    if (i > 3 && cancelled[static_cast<size_t>(i - 3)])
+      engine.executor->cancel(requests[static_cast<size_t>(i - 3)].first);
   }
   for (size_t i = 61; i < 64; ++i) {
     if (cancelled[i]) engine.executor->cancel(requests[i].first);
@@ -225,9 +228,15 @@ void run_mixed_load(int ranks, int kv_blocks, bool expect_preemption) {
   EXPECT_LE(engine.controls->largest_step, config.max_step_tokens);
 }
 
-TEST(Executor, MixedLoadEqualsRunningAlone) { run_mixed_load(2, 200, false); }
-TEST(Executor, MixedLoadUnderATinyCache) { run_mixed_load(1, 25, true); }
-TEST(Executor, MixedLoadFourRanksTinyCache) { run_mixed_load(4, 27, true); }
+TEST(Executor, MixedLoadEqualsRunningAlone) {
+  run_mixed_load(2, 200, false);
+}
+TEST(Executor, MixedLoadUnderATinyCache) {
+  run_mixed_load(1, 25, true);
+}
+TEST(Executor, MixedLoadFourRanksTinyCache) {
+  run_mixed_load(4, 27, true);
+}
 
 TEST(Executor, ScoreAndLogits) {
   LocalExecutorConfig config = small_config();
@@ -264,7 +273,8 @@ TEST(Executor, ScoreAndLogits) {
   ASSERT_EQ(sample.values.size(), request.prompt.size() * fake::kVocab);
   for (size_t i = 0; i < request.prompt.size(); ++i) {
     const auto logits = fake::logits_after({request.prompt.data(), i + 1}, 2);
-    EXPECT_TRUE(std::equal(logits.begin(), logits.end(), sample.values.begin() + static_cast<ptrdiff_t>(i * fake::kVocab)));
+    EXPECT_TRUE(std::equal(logits.begin(), logits.end(),
+                           sample.values.begin() + static_cast<ptrdiff_t>(i * fake::kVocab)));
   }
 }
 
@@ -486,9 +496,13 @@ TEST(Executor, LoadingFailuresAreThrownAndJoined) {
     factories[static_cast<size_t>(failing)] = [](Communicator&) -> std::unique_ptr<RankModel> {
       throw Error("ERR_ENGINE_CORRUPT", "rank file");
     };
-    EXPECT_EQ(code_of([&] { LocalExecutor(config, factories, [](std::vector<Response>&&) {}); }), "ERR_ENGINE_CORRUPT");
-    factories[static_cast<size_t>(failing)] = [](Communicator&) -> std::unique_ptr<RankModel> { throw std::bad_alloc(); };
-    EXPECT_EQ(code_of([&] { LocalExecutor(config, factories, [](std::vector<Response>&&) {}); }), "ERR_OUT_OF_MEMORY");
+    EXPECT_EQ(code_of([&] { LocalExecutor(config, factories, [](std::vector<Response>&&) {}); }),
+              "ERR_ENGINE_CORRUPT");
+    factories[static_cast<size_t>(failing)] = [](Communicator&) -> std::unique_ptr<RankModel> {
+      throw std::bad_alloc();
+    };
+    EXPECT_EQ(code_of([&] { LocalExecutor(config, factories, [](std::vector<Response>&&) {}); }),
+              "ERR_OUT_OF_MEMORY");
   }
 }
 
@@ -515,13 +529,14 @@ TEST(Executor, ASinkMayCancelAndShutDown) {
   std::atomic<LocalExecutor*> executor{nullptr};
   std::atomic<int> cancelled{0};
   {
-    LocalExecutor one(config, fake::Model::factories(2, config, controls), [&](std::vector<Response>&& events) {
-      for (const Response& event : events) {
-        if (event.finish == FinishReason::Cancelled) ++cancelled;
-        if (event.request == 1) executor.load()->cancel(1);
-        if (event.request == 2) executor.load()->shutdown();
-      }
-    });
+    LocalExecutor one(config, fake::Model::factories(2, config, controls),
+                      [&](std::vector<Response>&& events) {
+                        for (const Response& event : events) {
+                          if (event.finish == FinishReason::Cancelled) ++cancelled;
+                          if (event.request == 1) executor.load()->cancel(1);
+                          if (event.request == 2) executor.load()->shutdown();
+                        }
+                      });
     executor = &one;
     one.enqueue(plain(5, 100));
     while (cancelled == 0) std::this_thread::yield();

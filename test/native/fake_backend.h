@@ -1,6 +1,7 @@
-// A deterministic model for tests of the runtime: the logits of a row are a hash of what lies in the sequence's KV
-// blocks, so a token cached in the wrong place, or a block given to two sequences, changes what is generated.
-// What it caches went through an exchange among the ranks first, and its logits through a gather.
+// A deterministic model for tests of the runtime: the logits of a row are a hash of what lies in the
+// sequence's KV blocks, so a token cached in the wrong place, or a block given to two sequences, changes what
+// is generated. What it caches went through an exchange among the ranks first, and its logits through a
+// gather.
 #pragma once
 
 #include <atomic>
@@ -29,7 +30,8 @@ inline uint64_t mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// What the cache holds for a token: the sum over ranks of (rank + 1) · (token + 1) + position. Exact in float32.
+// What the cache holds for a token: the sum over ranks of (rank + 1) · (token + 1) + position. Exact in
+// float32.
 inline float cached_value(int32_t token, int32_t position, int ranks) {
   return static_cast<float>(ranks * (ranks + 1) / 2 * (token + 1) + ranks * position);
 }
@@ -38,7 +40,9 @@ inline float logit(uint64_t context, int32_t token) {
   return static_cast<float>(mix(context ^ mix(static_cast<uint64_t>(token))) >> 40) * 0x1p-22f - 2.0f;
 }
 
-inline uint64_t extend(uint64_t context, float cached) { return mix(context ^ static_cast<uint64_t>(cached)); }
+inline uint64_t extend(uint64_t context, float cached) {
+  return mix(context ^ static_cast<uint64_t>(cached));
+}
 
 // The logits after these tokens, without cache, batch or ranks.
 inline std::vector<float> logits_after(std::span<const int32_t> tokens, int ranks) {
@@ -53,8 +57,8 @@ inline std::vector<float> logits_after(std::span<const int32_t> tokens, int rank
 
 // Shared by the ranks of one fake engine.
 struct Controls {
-  std::atomic<int> steps{0};         // of rank 0
-  std::atomic<int> fail_step{-1};    // the step in which fail_rank throws
+  std::atomic<int> steps{0};       // of rank 0
+  std::atomic<int> fail_step{-1};  // the step in which fail_rank throws
   std::atomic<int> fail_rank{0};
   std::function<void()> failure = [] { throw std::runtime_error("injected failure"); };
   std::atomic<int> step_microseconds{0};
@@ -83,7 +87,8 @@ class Model final : public RankModel {
     const int step = steps_++;
     if (rank == 0) {
       controls_->steps = step + 1;
-      controls_->largest_step = std::max(controls_->largest_step.load(), static_cast<int>(batch.tokens.size()));
+      controls_->largest_step =
+          std::max(controls_->largest_step.load(), static_cast<int>(batch.tokens.size()));
       while (controls_->blocked) std::this_thread::sleep_for(std::chrono::microseconds(100));
     }
     if (step == controls_->fail_step && rank == controls_->fail_rank) controls_->failure();
@@ -112,13 +117,14 @@ class Model final : public RankModel {
     for (int32_t row : batch.wanted_rows) {
       const auto& sequence = owner(batch, row);
       uint64_t context = 0;
-      for (int32_t i = 0; i <= sequence.past + row - sequence.begin; ++i) context = extend(context, at(sequence, i));
+      for (int32_t i = 0; i <= sequence.past + row - sequence.begin; ++i)
+        context = extend(context, at(sequence, i));
       for (int token = begin; token < end; ++token) {
         part_logits.push_back(controls_->poison ? std::nanf("") : logit(context, token));
       }
     }
-    communicator_.gather_columns(part_logits.data(), static_cast<int64_t>(batch.wanted_rows.size()), end - begin,
-                                 begin, logits, kVocab);
+    communicator_.gather_columns(part_logits.data(), static_cast<int64_t>(batch.wanted_rows.size()),
+                                 end - begin, begin, logits, kVocab);
   }
 
   RankMemory memory() const override { return {1000, 100, 10}; }
@@ -171,9 +177,10 @@ class Model final : public RankModel {
  public:
   static std::vector<RankModelFactory> factories(int ranks, const LocalExecutorConfig& config,
                                                  std::shared_ptr<Controls> controls) {
-    return std::vector<RankModelFactory>(static_cast<size_t>(ranks), [config, controls](Communicator& communicator) {
-      return std::make_unique<Model>(communicator, config, controls);
-    });
+    return std::vector<RankModelFactory>(static_cast<size_t>(ranks),
+                                         [config, controls](Communicator& communicator) {
+                                           return std::make_unique<Model>(communicator, config, controls);
+                                         });
   }
 };
 

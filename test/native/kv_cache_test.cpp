@@ -11,7 +11,9 @@
 namespace kraken {
 namespace {
 
-std::vector<int32_t> list(const BlockTable& table) { return {table.blocks().begin(), table.blocks().end()}; }
+std::vector<int32_t> list(const BlockTable& table) {
+  return {table.blocks().begin(), table.blocks().end()};
+}
 
 TEST(KvCache, GrowsByWholeBlocksAllOrNothing) {
   KvCache cache(4, 16);

@@ -68,7 +68,9 @@ TEST(RankGroup, ReportsTheFirstFailureAtOnceAndRethrowsIt) {
   }
 }
 
-TEST(RankGroup, JoinsWithoutEverRunning) { RankGroup group(5); }
+TEST(RankGroup, JoinsWithoutEverRunning) {
+  RankGroup group(5);
+}
 
 }  // namespace
 }  // namespace kraken

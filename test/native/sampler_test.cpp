@@ -39,7 +39,8 @@ std::vector<float> random_logits(size_t count, unsigned seed, float spread = 3.0
 std::vector<double> softmax(const std::vector<float>& logits, double temperature = 1) {
   const float max = *std::max_element(logits.begin(), logits.end());
   std::vector<double> p;
-  for (float logit : logits) p.push_back(std::exp((static_cast<double>(logit) - static_cast<double>(max)) / temperature));
+  for (float logit : logits)
+    p.push_back(std::exp((static_cast<double>(logit) - static_cast<double>(max)) / temperature));
   const double total = std::accumulate(p.begin(), p.end(), 0.0);
   for (double& value : p) value /= total;
   return p;
@@ -51,7 +52,8 @@ int32_t sample_once(const SamplingParams& params, const std::vector<float>& logi
 }
 
 // Draws many times and compares the frequencies with `expected` (zero: must never come) by a chi-square test.
-void expect_distribution(SamplingParams params, const std::vector<float>& logits, std::vector<double> expected) {
+void expect_distribution(SamplingParams params, const std::vector<float>& logits,
+                         std::vector<double> expected) {
   const double total = std::accumulate(expected.begin(), expected.end(), 0.0);
   SamplerWorkspace workspace(static_cast<int32_t>(logits.size()));
   constexpr int kDraws = 40000;
@@ -169,7 +171,8 @@ TEST(Candidates, NucleusAgreesWithSorting) {
       SamplerWorkspace workspace(static_cast<int32_t>(logits.size()));
       keep_nucleus(weights, top_p, workspace);
       for (size_t i = 0; i < weights.size(); ++i) {
-        ASSERT_EQ(weights[i] > 0, inside.count(i) > 0) << "seed " << seed << " top_p " << top_p << " at " << i;
+        ASSERT_EQ(weights[i] > 0, inside.count(i) > 0)
+            << "seed " << seed << " top_p " << top_p << " at " << i;
       }
     }
   }
@@ -199,7 +202,8 @@ TEST(Sampler, LargeVocabularyIsDrawnEvenly) {  // over several blocks
 }
 
 // Probabilities .4 .3 .15 .1 .05
-const std::vector<float> kFive = {std::log(0.15f), std::log(0.4f), std::log(0.05f), std::log(0.3f), std::log(0.1f)};
+const std::vector<float> kFive = {std::log(0.15f), std::log(0.4f), std::log(0.05f), std::log(0.3f),
+                                  std::log(0.1f)};
 
 TEST(Sampler, TopK) {
   SamplingParams params;
@@ -231,7 +235,7 @@ TEST(Sampler, MinPIsRelativeToTheLikeliest) {
 
 TEST(Sampler, FiltersApplyInOrderMinPTopKTopP) {
   SamplingParams params;
-  params.top_k = 3;    // .4 .3 .15, of .85
+  params.top_k = 3;     // .4 .3 .15, of .85
   params.top_p = 0.8f;  // .4 .3 = 0.824 of what top-k left; alone it would take .15 too
   expect_distribution(params, kFive, {0, 0.4, 0, 0.3, 0});
   params.min_p = 0.9f;
@@ -368,7 +372,8 @@ TEST(Sampler, LogitsThatAreNoNumbersAreRefused) {
   EXPECT_THROW(token_logprob(std::vector<float>{nan, 1}, 1), Error);
 }
 
-// Not a check of speed, which a busy machine would make fail: prints what one token costs at GPT-2's vocabulary.
+// Not a check of speed, which a busy machine would make fail: prints what one token costs at GPT-2's
+// vocabulary.
 TEST(Sampler, CostOfOneToken) {
   const std::vector<float> logits = random_logits(50257, 11);
   SamplerWorkspace workspace(50257);
@@ -388,7 +393,8 @@ TEST(Sampler, CostOfOneToken) {
     for (int i = 0; i < 20; ++i) {
       const auto from = std::chrono::steady_clock::now();
       sampler.sample(logits, workspace);
-      best = std::min(best, std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - from).count());
+      best = std::min(
+          best, std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - from).count());
     }
     std::printf("  %-22s %7.1f us\n", name, best);
   }

@@ -19,7 +19,8 @@ class Bench {
 
   Sequence* add(Request::Kind kind, int32_t prompt, int32_t limit, int32_t samples = 1) {
     auto first = make(kind, prompt, limit, 0);
-    for (int32_t sample = 1; sample < samples; ++sample) first->siblings.push_back(make(kind, prompt, limit, sample));
+    for (int32_t sample = 1; sample < samples; ++sample)
+      first->siblings.push_back(make(kind, prompt, limit, sample));
     ++requests;
     Sequence* sequence = first.get();
     scheduler.add(std::move(first));
@@ -79,7 +80,8 @@ class Bench {
   }
 };
 
-SchedulerOptions options(int32_t batch = 4, int32_t step_tokens = 32, int32_t chunk = 8, int32_t score_rows = 8) {
+SchedulerOptions options(int32_t batch = 4, int32_t step_tokens = 32, int32_t chunk = 8,
+                         int32_t score_rows = 8) {
   return {batch, 1 << 20, step_tokens, chunk, batch + score_rows};
 }
 
@@ -250,7 +252,8 @@ TEST(Scheduler, CancelReachesEveryStateAndSample) {
 TEST(Scheduler, RandomLoadsAllFinishWithinTheLimits) {
   for (unsigned seed = 0; seed < 60; ++seed) {
     std::mt19937 random(seed);
-    const auto limits = options(1 + static_cast<int32_t>(random() % 6), 16, 1 + static_cast<int32_t>(random() % 8), 3);
+    const auto limits =
+        options(1 + static_cast<int32_t>(random() % 6), 16, 1 + static_cast<int32_t>(random() % 8), 3);
     Bench bench(12, limits);
     size_t samples = 0, added = 0;
     int steps = 0;

@@ -28,6 +28,18 @@ test("several engines in one process give the same greedy tokens", async () => {
   assert.equal(new Set(tokens.filter((_, i) => i % 2 === 1)).size, 1);
 });
 
+test("tokens that come while JavaScript is busy arrive together, none lost, in order", async () => {
+  await using loaded = await Engine.load(engine);
+  const expected = await loaded.generate([4, 5], { ...greedy, maxTokens: 60 });
+  const run = loaded.generate([4, 5], { ...greedy, maxTokens: 60 });
+  const until = performance.now() + 300;
+  while (performance.now() < until); // the executor goes on meanwhile
+  assert.ok(loaded.stats().generatedTokens > 60);
+  const tokens: number[] = [];
+  for await (const { token } of run) tokens.push(token);
+  assert.deepEqual(tokens, expected.tokens);
+});
+
 test("worker threads with an engine each give what the main thread's gives", async () => {
   await using mine = await Engine.load(engine);
   const expected = await mine.generate([1, 2, 3], greedy);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { copyFileSync, readFileSync } from "node:fs";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { openCheckpoint } from "../../lib/checkpoint/open.js";
@@ -212,7 +212,6 @@ describe("variants", () => {
   test("the ends of texts: generation_config.json first, several, none", async () => {
     const path = changed("hf-llama-gqa", { eos_token_id: [2, 3], bos_token_id: 1 });
     assert.deepEqual((await openCheckpoint(path)).eosTokenIds, [2, 3]);
-    const { writeFileSync } = await import("node:fs");
     writeFileSync(
       join(path, "generation_config.json"),
       JSON.stringify({ eos_token_id: 7, bos_token_id: null }),
@@ -227,7 +226,6 @@ describe("variants", () => {
 
   test("a tokenizer.json beside it is its tokenizer, and knows the end of a text", async () => {
     const path = changed("hf-gpt2", { eos_token_id: null, bos_token_id: null });
-    const { writeFileSync } = await import("node:fs");
     const added_tokens = [{ id: 9, content: "<|endoftext|>", special: true }];
     writeFileSync(join(path, "tokenizer.json"), JSON.stringify({ added_tokens, model: {} }));
     const { tokenizer, eosTokenIds } = await openCheckpoint(path);
@@ -282,7 +280,6 @@ describe("bad Hugging Face checkpoints", () => {
 
   test("a config.json that is no JSON object", async () => {
     const path = changed("hf-gpt2", {});
-    const { writeFileSync } = await import("node:fs");
     for (const text of ["", "{", "[]", "null", "3"]) {
       writeFileSync(join(path, "config.json"), text);
       await rejects(path, "ERR_CONFIG", /config\.json/);

@@ -10,6 +10,8 @@
 
 #include <cstring>
 
+#include "backend/cpu/exp2_avx512.h"
+
 // GCC 12 takes the deliberately undefined operand of its own intrinsics for a mistake of ours (GCC bug 105593).
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -23,15 +25,9 @@ inline __m512 dot(__m512 sum, __m512i a, __m512i b) {
   return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
 }
 
-// 2^x to 1e-4, far below bfloat16's rounding; 0 for -∞.
-inline __m512 exp2_short(__m512 x) {
-  const __m512 clamped = _mm512_max_ps(x, _mm512_set1_ps(-200.0f));
-  const __m512 whole = _mm512_roundscale_ps(clamped, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m512 f = _mm512_sub_ps(clamped, whole);
-  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0x1.c2a212p-5f), f, _mm512_set1_ps(0x1.f00c50p-3f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62f5fap-1f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(p, whole);
+inline __mmask32 first_halves(int count) {
+  if (count <= 0) return 0;
+  return count >= 32 ? ~__mmask32{0} : static_cast<__mmask32>((uint32_t{1} << count) - 1);
 }
 
 template <int kRows, int kVectors>
@@ -42,11 +38,12 @@ void score_tile(const RowGroup& group, const uint32_t* k, int position, float* s
   }
   const auto* q = reinterpret_cast<const int*>(group.query);
   const int units = (group.head_dim + 1) / 2;
-  for (int unit = 0; unit < units; ++unit, k += kCacheBlock, q += kGroupRows) {
+  const int pitch = group.padded / 2;
+  for (int unit = 0; unit < units; ++unit, k += kCacheBlock, ++q) {
     __m512i key[kVectors];
     for (int v = 0; v < kVectors; ++v) key[v] = _mm512_loadu_si512(k + v * 16);
     for (int r = 0; r < kRows; ++r) {
-      const __m512i query = _mm512_set1_epi32(q[r]);
+      const __m512i query = _mm512_set1_epi32(q[r * pitch]);
       for (int v = 0; v < kVectors; ++v) sum[r][v] = dot(sum[r][v], query, key[v]);
     }
   }
@@ -154,16 +151,13 @@ void value_rows(const RowGroup& group, const std::byte* const* v_blocks, int col
 
 struct BFloat16Kernel {
   static void pack_queries(const RowGroup& group, const void* const* rows, std::byte* packed) {
-    auto* to = reinterpret_cast<uint32_t*>(packed);
-    const int whole = group.head_dim / 2;
-    for (int r = 0; r < group.rows; ++r) {
+    auto* to = reinterpret_cast<uint16_t*>(packed);
+    for (int r = 0; r < group.rows; ++r, to += group.padded) {
       const auto* from = static_cast<const uint16_t*>(rows[r]);
-      for (int i = 0; i < whole; ++i) {
-        uint32_t pair;
-        std::memcpy(&pair, from + 2 * i, sizeof(pair));
-        to[i * kGroupRows + r] = pair;
+      for (int i = 0; i < group.padded; i += 32) {
+        const __m512i part = _mm512_maskz_loadu_epi16(first_halves(group.head_dim - i), from + i);
+        _mm512_mask_storeu_epi16(to + i, first_halves(group.padded - i), part);
       }
-      if (group.head_dim % 2 != 0) to[whole * kGroupRows + r] = from[group.head_dim - 1];
     }
   }
 
@@ -251,10 +245,6 @@ inline void transpose_16x16(const __m512i (&rows)[16], uint32_t* to, int pitch, 
       if (4 * l + j < units) _mm512_storeu_si512(to + (4 * l + j) * pitch, columns[l]);
     }
   }
-}
-
-inline __mmask32 first_halves(int count) {
-  return count >= 32 ? ~__mmask32{0} : static_cast<__mmask32>((uint32_t{1} << count) - 1);
 }
 
 void append_keys(const AppendJob& job) {

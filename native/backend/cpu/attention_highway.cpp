@@ -32,11 +32,11 @@ HWY_NOINLINE void score_tile(const RowGroup& group, const float* k, int position
     for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(df);
   }
   const auto* q = reinterpret_cast<const float*>(group.query);
-  for (int unit = 0; unit < group.head_dim; ++unit, k += kCacheBlock, q += kGroupRows) {
+  for (int unit = 0; unit < group.head_dim; ++unit, k += kCacheBlock, ++q) {
     VF key[kVectors];
     for (int v = 0; v < kVectors; ++v) key[v] = hn::LoadU(df, k + v * lanes);
     for (int r = 0; r < kRows; ++r) {
-      const VF query = hn::Set(df, q[r]);
+      const VF query = hn::Set(df, q[r * group.padded]);
       for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(query, key[v], sum[r][v]);
     }
   }
@@ -138,10 +138,9 @@ void value_rows(const RowGroup& group, const std::byte* const* v_blocks, int col
 
 struct Float32Kernel {
   static void pack_queries(const RowGroup& group, const void* const* rows, std::byte* packed) {
-    auto* to = reinterpret_cast<float*>(packed);
     for (int r = 0; r < group.rows; ++r) {
-      const auto* from = static_cast<const float*>(rows[r]);
-      for (int i = 0; i < group.head_dim; ++i) to[i * kGroupRows + r] = from[i];
+      std::memcpy(reinterpret_cast<float*>(packed) + r * group.padded, rows[r],
+                  static_cast<size_t>(group.head_dim) * sizeof(float));
     }
   }
 

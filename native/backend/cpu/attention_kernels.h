@@ -61,7 +61,7 @@ struct RowGroup {
   int rows = 0, head_dim = 0, padded = 0;
   float scale = 0;
   const int32_t* keys = nullptr;
-  const std::byte* query = nullptr;  // packed: [units][kGroupRows] of 32 bits
+  const std::byte* query = nullptr;  // packed: [kGroupRows][padded] elements
   float* sum_of_values = nullptr;    // [kGroupRows][padded]
   float maximum[kGroupRows];         // of the scores so far, unscaled
   float total[kGroupRows];           // Σ of the exponentials so far
@@ -70,12 +70,10 @@ struct RowGroup {
 
 struct AttentionScratch {
   static constexpr size_t kScores = size_t{kGroupRows} * kKeyBlock * sizeof(float);
-  static size_t units(int head_dim) { return static_cast<size_t>(head_dim); }  // as many as float32 needs
-  static size_t bytes(int head_dim) {
-    const size_t query = kTaskRows * units(head_dim) * sizeof(float);
-    const size_t values = size_t{kTaskRows} * static_cast<size_t>(padded_dim(head_dim)) * sizeof(float);
-    return 2 * kScores + (query + 63) / 64 * 64 + values;
+  static size_t rows(int head_dim) {  // queries, or sums of values
+    return size_t{kTaskRows} * static_cast<size_t>(padded_dim(head_dim)) * sizeof(float);
   }
+  static size_t bytes(int head_dim) { return 2 * kScores + 2 * rows(head_dim); }
 };
 
 // Kernel: the tile functions of one instruction set (see attention_highway.cpp for what each does).
@@ -85,9 +83,8 @@ void attend_rows(const AttendJob& job) {
   std::byte* probabilities = job.scratch + AttentionScratch::kScores;
   auto* values = reinterpret_cast<float*>(job.scratch + 2 * AttentionScratch::kScores);
   const int padded = padded_dim(job.head_dim);
-  std::byte* queries = job.scratch + 2 * AttentionScratch::kScores +
-                       size_t{kTaskRows} * static_cast<size_t>(padded) * sizeof(float);
-  const size_t group_query = AttentionScratch::units(job.head_dim) * kGroupRows * sizeof(float);
+  std::byte* queries = job.scratch + 2 * AttentionScratch::kScores + AttentionScratch::rows(job.head_dim);
+  const size_t group_query = size_t{kGroupRows} * static_cast<size_t>(padded) * sizeof(float);
 
   RowGroup groups[kTaskRows / kGroupRows];
   const int count = (job.rows + kGroupRows - 1) / kGroupRows;

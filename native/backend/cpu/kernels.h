@@ -19,7 +19,9 @@ struct NormPass {
   std::span<const float* const> addends;
   float* sum = nullptr;  // v is stored here unless null; may alias base or one addend
   std::span<const float* const> join;
-  const float* join_self = nullptr;  // one of join's parts
+  // What is not to be joined: left out of the sum when it is one of join's parts (the same pointer), else subtracted
+  // from it (a sum received as a whole).
+  const float* join_self = nullptr;
   NormKind kind = NormKind::Layer;
   float eps = 1e-5f;
   const float* weight = nullptr;  // [width]

@@ -51,7 +51,7 @@ struct GeluErf {
     r = hn::MulAdd(r, t, hn::Set(df, -6.34846687e-1f));
     r = hn::MulAdd(r, t, hn::Set(df, -1.28717512e-1f));
     r = hn::Sub(hn::Mul(r, t), t);
-    const VF tail = exp2<6>(hn::Mul(r, hn::Set(df, 1.4426950408889634074f)));  // erfc(t)
+    const VF tail = exp2<sizeof(T) == sizeof(float) ? 6 : 3>(hn::Mul(r, hn::Set(df, 1.4426950408889634074f)));  // erfc(t)
     VF p = hn::Set(df, -5.96761703e-4f);
     p = hn::MulAdd(p, s, hn::Set(df, 4.99119423e-3f));
     p = hn::MulAdd(p, s, hn::Set(df, -2.67681349e-2f));
@@ -129,6 +129,7 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 #include "backend/cpu/instruction_set.h"
+#include "backend/cpu/kernels_avx512_bf16.h"
 #include "backend/cpu/parallel.h"
 #include "base/error.h"
 
@@ -140,6 +141,13 @@ HWY_EXPORT(swiglu_rows);
 
 constexpr int64_t kWorkPerElement = 8;
 
+// Null pointers where this machine (or its cap) has no AVX512_BF16.
+const Bf16Kernels& bf16_kernels() {
+  static const Bf16Kernels kernels =
+      allowed_instruction_set() == InstructionSet::Avx512Bf16 ? avx512_bf16_kernels() : Bf16Kernels{};
+  return kernels;
+}
+
 }  // namespace
 
 void gelu(Activation kind, void* x, int64_t rows, int64_t n, DType dtype) {
@@ -148,7 +156,11 @@ void gelu(Activation kind, void* x, int64_t rows, int64_t n, DType dtype) {
   KRAKEN_CHECK(dtype != DType::Float16);
   // Rows are dense, so they are one long row; threads part it at multiples of 64 elements.
   const int64_t count = rows * n, blocks = (count + 63) / 64;
+  const bool own = kind == Activation::GeluTanh && dtype == DType::BFloat16 && bf16_kernels().gelu_tanh != nullptr;
   parallel_ranges(blocks, 64 * kWorkPerElement, [&](int64_t begin, int64_t end) {
+    if (own) {
+      return bf16_kernels().gelu_tanh(static_cast<uint16_t*>(x) + begin * 64, std::min(count, end * 64) - begin * 64);
+    }
     HWY_DYNAMIC_DISPATCH(gelu_range)(kind, x, begin * 64, std::min(count, end * 64), dtype);
   });
 }
@@ -156,7 +168,12 @@ void gelu(Activation kind, void* x, int64_t rows, int64_t n, DType dtype) {
 void swiglu(const void* x, void* out, int64_t rows, int64_t n, DType dtype) {
   cap_highway_targets();
   KRAKEN_CHECK(dtype != DType::Float16);
+  const bool own = dtype == DType::BFloat16 && bf16_kernels().swiglu != nullptr;
   parallel_ranges(rows, n * kWorkPerElement, [&](int64_t begin, int64_t end) {
+    for (; own && begin < end; ++begin) {
+      const auto* gate = static_cast<const uint16_t*>(x) + 2 * begin * n;
+      bf16_kernels().swiglu(gate, gate + n, static_cast<uint16_t*>(out) + begin * n, n);
+    }
     HWY_DYNAMIC_DISPATCH(swiglu_rows)(x, out, begin, end, n, dtype);
   });
 }

@@ -96,8 +96,10 @@ HWY_INLINE VF exp2(VF x) {
   const DI di;
   const auto too_small = hn::Lt(x, hn::Set(df, -126.0f));
   const VF clamped = hn::Max(hn::Min(x, hn::Set(df, 127.49f)), hn::Set(df, -126.0f));
-  const auto whole = hn::NearestInt(clamped);
-  const VF f = hn::Sub(clamped, hn::ConvertTo(df, whole));
+  // Adding 1.5·2^23 leaves the nearest whole number in the lowest bits.
+  const VF magic = hn::Set(df, 0x1.8p23f);
+  const VF shifted = hn::Add(clamped, magic);
+  const VF f = hn::Sub(clamped, hn::Sub(shifted, magic));
   VF p;
   if constexpr (kDegree == 6) {
     p = hn::MulAdd(hn::Set(df, 0x1.41fbbcp-13f), f, hn::Set(df, 0x1.5f3e54p-10f));
@@ -111,7 +113,7 @@ HWY_INLINE VF exp2(VF x) {
     p = hn::MulAdd(p, f, hn::Set(df, 0x1.62f5fap-1f));
   }
   p = hn::MulAdd(p, f, hn::Set(df, 1.0f));
-  const VF scaled = hn::BitCast(df, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(whole)));
+  const VF scaled = hn::BitCast(df, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
   return hn::IfThenZeroElse(too_small, scaled);
 }
 

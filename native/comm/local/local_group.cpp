@@ -1,17 +1,21 @@
 // Why kExchangeDepth = 2·kMaxInFlight slots (and buffers) are enough, and fewer are not:
 //
-//   (1) start(u) is only allowed when u − kMaxInFlight has been waited for, so a rank that enters start(u) has
+//   (1) start(u) is only allowed when u − kMaxInFlight has been waited for, so a rank that enters start(u)
+//   has
 //       returned from wait(u − 2).
-//   (2) wait(v) returns only after every rank has entered start(v), hence, by (1), has returned from wait(v − 2).
+//   (2) wait(v) returns only after every rank has entered start(v), hence, by (1), has returned from wait(v −
+//   2).
 //
-// A rank in start(u) has returned from wait(u − 2), so by (2) every rank has returned from wait(u − 4) and none looks
-// at slot u − 4 again: slots may rotate over 4. With 3, a rank could overwrite slot u − 3 while another, which has
-// started u − 2 but not yet waited for u − 3, still has to read it (communicator_test: SlotsSurviveTheFastestRank).
+// A rank in start(u) has returned from wait(u − 2), so by (2) every rank has returned from wait(u − 4) and
+// none looks at slot u − 4 again: slots may rotate over 4. With 3, a rank could overwrite slot u − 3 while
+// another, which has started u − 2 but not yet waited for u − 3, still has to read it (communicator_test:
+// SlotsSurviveTheFastestRank).
 //
 // The same argument carries the sent buffers. Addends of t may be read until the reader's start(t + 2); once
-// wait(t + 2) has returned, every rank has entered start(t + 2) and no longer reads t's buffer. The payload of
-// u = t + 4 may therefore be written as soon as wait(u − 2) has returned: before start(u − 1) if one exchange is in
-// flight at a time. With 3 buffers it would overwrite t + 1, which a slower rank may still be reading.
+// wait(t + 2) has returned, every rank has entered start(t + 2) and no longer reads t's buffer. The payload
+// of u = t + 4 may therefore be written as soon as wait(u − 2) has returned: before start(u − 1) if one
+// exchange is in flight at a time. With 3 buffers it would overwrite t + 1, which a slower rank may still be
+// reading.
 #include "comm/local/local_group.h"
 
 #include <chrono>
@@ -34,13 +38,17 @@ struct Group {
     int64_t rows = 0, width = 0;
   };
 
-  Group(int ranks, bool communicate) : size(ranks), communication(communicate), slots(size_t(kDepth) * size_t(ranks)) {}
+  Group(int ranks, bool communicate)
+      : size(ranks), communication(communicate), slots(size_t(kDepth) * size_t(ranks)) {}
 
   Slot& slot(Ticket ticket, int rank) {
-    return slots[static_cast<size_t>(ticket % kDepth) * static_cast<size_t>(size) + static_cast<size_t>(rank)];
+    return slots[static_cast<size_t>(ticket % kDepth) * static_cast<size_t>(size) +
+                 static_cast<size_t>(rank)];
   }
   // Arrivals at the ticket's slot once all ranks have started it.
-  uint32_t target(Ticket ticket) const { return static_cast<uint32_t>((ticket / kDepth + 1) * static_cast<Ticket>(size)); }
+  uint32_t target(Ticket ticket) const {
+    return static_cast<uint32_t>((ticket / kDepth + 1) * static_cast<Ticket>(size));
+  }
 
   const int size;
   const bool communication;
@@ -92,7 +100,8 @@ class LocalCommunicator final : public Communicator {
                       int64_t total) override {
     KRAKEN_CHECK(begin >= 0 && columns >= 0 && begin + columns <= total);
     for (int64_t row = 0; row < rows; ++row) {
-      std::memcpy(full + row * total + begin, part + row * columns, static_cast<size_t>(columns) * sizeof(float));
+      std::memcpy(full + row * total + begin, part + row * columns,
+                  static_cast<size_t>(columns) * sizeof(float));
     }
     arrive_at_barrier();
     if (rank_ == 0) await_barrier();
@@ -130,15 +139,17 @@ class LocalCommunicator final : public Communicator {
     }
   }
 
-  // Barriers are numbered, and rank n may leave a gather without waiting for it. It must not arrive at the next one
-  // before the last is complete, or it would be counted twice in the same.
+  // Barriers are numbered, and rank n may leave a gather without waiting for it. It must not arrive at the
+  // next one before the last is complete, or it would be counted twice in the same.
   void arrive_at_barrier() {
     if (barriers_ > 0) await_barrier();
     ++barriers_;
     group_->barrier.arrive(barrier_target());
   }
   void await_barrier() { await(group_->barrier, barrier_target()); }
-  uint32_t barrier_target() const { return static_cast<uint32_t>(barriers_ * static_cast<uint64_t>(group_->size)); }
+  uint32_t barrier_target() const {
+    return static_cast<uint32_t>(barriers_ * static_cast<uint64_t>(group_->size));
+  }
 
   std::shared_ptr<Group> group_;
   const int rank_;

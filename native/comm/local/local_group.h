@@ -8,8 +8,8 @@
 
 namespace kraken {
 
-// One communicator per rank, all of one group. `communication` false makes start/wait return at once with this
-// rank's own parts only (the no-communication bound of benchmarks); barriers and gathers still work.
+// One communicator per rank, all of one group. `communication` false makes start/wait return at once with
+// this rank's own parts only (the no-communication bound of benchmarks); barriers and gathers still work.
 std::vector<std::unique_ptr<Communicator>> make_local_group(int size, bool communication = true);
 
 }  // namespace kraken

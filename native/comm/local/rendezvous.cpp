@@ -23,7 +23,8 @@ Rendezvous::State Rendezvous::await(uint32_t target) const {
     const uint32_t word = word_.load(std::memory_order_seq_cst);
     const State now = state_of(word, target);
     if (now != State::Pending) return now;
-    word_.wait(word, std::memory_order_seq_cst);  // arrivals before the last one change the word but wake nobody
+    word_.wait(word,
+               std::memory_order_seq_cst);  // arrivals before the last one change the word but wake nobody
   }
 }
 

@@ -1,5 +1,6 @@
-// A place where threads meet: a count of arrivals, waited for by spinning briefly and then sleeping, so that more
-// ranks than cores work well (measured: unlimited spinning costs 9x on decode, ~200 pauses cost nothing).
+// A place where threads meet: a count of arrivals, waited for by spinning briefly and then sleeping, so that
+// more ranks than cores work well (measured: unlimited spinning costs 9x on decode, ~200 pauses cost
+// nothing).
 #pragma once
 
 #include <atomic>
@@ -13,8 +14,8 @@ class alignas(64) Rendezvous {
 
   // Counts one arrival. Whoever makes the count `target` wakes the sleepers; all ranks name the same target.
   void arrive(uint32_t target) {
-    // Sequentially consistent, because notify_all() skips the system call when it sees no sleeper: the count must
-    // be visible before that look, as the sleeper's registration is before its last look at the count.
+    // Sequentially consistent, because notify_all() skips the system call when it sees no sleeper: the count
+    // must be visible before that look, as the sleeper's registration is before its last look at the count.
     const uint32_t word = word_.fetch_add(2, std::memory_order_seq_cst) + 2;
     if ((word & ~kAborted) == target << 1) word_.notify_all();
   }
