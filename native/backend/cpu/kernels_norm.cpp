@@ -177,7 +177,7 @@ void norm_pass(const NormPass& pass) {
   const auto streams = static_cast<int64_t>(2 + pass.addends.size() + pass.join.size());
   parallel_ranges(pass.rows, pass.width * streams, [&](int64_t begin, int64_t end) {
     thread_local AlignedBuffer buffer;
-    const size_t bytes = static_cast<size_t>(pass.width) * sizeof(float) + HWY_MAX_BYTES;
+    const size_t bytes = static_cast<size_t>(pass.width) * sizeof(float) + 256;  // the tail is a whole vector
     if (buffer.bytes() < bytes) buffer = AlignedBuffer(bytes);
     HWY_DYNAMIC_DISPATCH(norm_rows)(pass, parts, count, subtract, begin, end, buffer.as<float>());
   });
