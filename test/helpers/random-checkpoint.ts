@@ -12,6 +12,7 @@ export function randomCheckpoint(config: ModelConfig, seed = 1): CheckpointIndex
     tensors[name] = { source: "random", seed, std, shape };
   }
   const table = tensors["embed.tokens"]!;
-  if (config.tiedHead && table.source === "random") tensors["head.weight"] = { ...table, name: "embed.tokens" };
+  if (config.tiedHead && table.source === "random")
+    tensors["head.weight"] = { ...table, name: "embed.tokens" };
   return { description: "random weights", dtype: "float32", config, tensors, eosTokenIds: [] };
 }

@@ -83,11 +83,15 @@ for (const dtype of ["float32", "bfloat16"] satisfies DType[]) {
         const last = data.subarray(data.length - config.vocabSize);
         const [best, second] = Float32Array.from(last).sort().reverse();
         const gap = (best! - second!) / Math.hypot(...last);
-        context.diagnostic(`request ${i} parts at token ${at}, where the gap is ${gap.toExponential(1)} of the logits`);
+        context.diagnostic(
+          `request ${i} parts at token ${at}, where the gap is ${gap.toExponential(1)} of the logits`,
+        );
         assert.ok(gap < 2e-2, `request ${i} parts at token ${at} though the best logits were not tied`);
       }
       assert.ok(compared > requests / 2);
-      context.diagnostic(`${compared} compared, ${requests - compared} aborted, ${parted} parted, ${preemptions} preemptions`);
+      context.diagnostic(
+        `${compared} compared, ${requests - compared} aborted, ${parted} parted, ${preemptions} preemptions`,
+      );
       const { running, waiting, kvBlocksUsed } = engine.stats();
       assert.deepEqual({ running, waiting, kvBlocksUsed }, { running: 0, waiting: 0, kvBlocksUsed: 0 });
     });

@@ -25,12 +25,16 @@ for (const { folder, file, ranks } of cases) {
     const { tokens } = JSON.parse(readFileSync(join(fixtures, folder, "expected.json"), "utf8"));
     const { shape, data: expected } = readNpy(join(fixtures, folder, "logits.npy"));
     assert.deepEqual(shape, [tokens.length, checkpoint.config.vocabSize]);
-    const allowed = ranks.filter((count) => checkpoint.config.heads % count === 0 || "ways" in checkpoint.config);
+    const allowed = ranks.filter(
+      (count) => checkpoint.config.heads % count === 0 || "ways" in checkpoint.config,
+    );
     assert.ok(allowed.length > 1);
     for (const dtype of ["float32", "bfloat16"] as const) {
       for (const count of allowed) {
         const worst = await checkLogits(checkpoint, { ranks: count, dtype, tokens, expected, label: folder });
-        context.diagnostic(`${dtype}, ${count} ranks: ${(100 * worst.used).toFixed(1)} % of the tolerance used`);
+        context.diagnostic(
+          `${dtype}, ${count} ranks: ${(100 * worst.used).toFixed(1)} % of the tolerance used`,
+        );
       }
     }
   });

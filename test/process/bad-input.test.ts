@@ -1,6 +1,6 @@
 /** What can go wrong with engine directories, against the real addon: coded errors, no crash, nothing left behind. */
 import assert from "node:assert/strict";
-import { cp, mkdtemp, open, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -35,7 +35,7 @@ async function flipByte(file: string, at: number): Promise<void> {
 describe("loading", () => {
   test("an engine with a changed byte", async () => {
     const path = await copy();
-    const { size } = await (await open(join(path, "rank1.engine"))).stat();
+    const { size } = await stat(join(path, "rank1.engine"));
     await flipByte(join(path, "rank1.engine"), size - 7);
     await assert.rejects(Engine.load(path), {
       code: "ERR_ENGINE_CORRUPT",

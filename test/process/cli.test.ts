@@ -164,8 +164,10 @@ describe("build", () => {
     const poll = setInterval(() => {
       try {
         // Weights are being written.
-        if (readdirSync(parent).some((name) => readdirSync(join(parent, name)).length > 0))
+        if (readdirSync(parent).some((name) => readdirSync(join(parent, name)).length > 0)) {
           child.kill("SIGINT");
+          clearInterval(poll); // a second one would end it at once
+        }
       } catch {
         // not there yet
       }
