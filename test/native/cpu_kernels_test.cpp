@@ -1,10 +1,9 @@
-#include "backend/cpu/kernels.h"
-
 #include <omp.h>
 
 #include <cstring>
 #include <functional>
 
+#include "backend/cpu/kernels.h"
 #include "cpu_numerics.h"
 
 namespace kraken::cpu {
@@ -19,7 +18,9 @@ using test::Values;
 constexpr DType kDTypes[] = {DType::Float32, DType::BFloat16};
 constexpr int64_t kWidths[] = {1, 2, 7, 15, 16, 17, 19, 31, 32, 38, 48, 113, 678, 1041};
 
-double tolerance(DType dtype) { return dtype == DType::Float32 ? 4e-7 : 4e-3; }
+double tolerance(DType dtype) {
+  return dtype == DType::Float32 ? 4e-7 : 4e-3;
+}
 
 TEST(CpuKernels, NormPass) {
   for (const DType dtype : kDTypes) {
@@ -31,11 +32,13 @@ TEST(CpuKernels, NormPass) {
             const bool with_bias = addends == 1;
             const int64_t rows = 5;
             const auto count = static_cast<size_t>(rows * width);
-            const auto base = random_floats(count, 1, 1.0f, 0.5f), weight = random_floats(static_cast<size_t>(width), 2),
+            const auto base = random_floats(count, 1, 1.0f, 0.5f),
+                       weight = random_floats(static_cast<size_t>(width), 2),
                        bias = random_floats(static_cast<size_t>(width), 3);
             std::vector<std::vector<float>> parts;
             std::vector<const float*> added, join;
-            for (int i = 0; i < addends + joined; ++i) parts.push_back(random_floats(count, 10 + static_cast<uint32_t>(i)));
+            for (int i = 0; i < addends + joined; ++i)
+              parts.push_back(random_floats(count, 10 + static_cast<uint32_t>(i)));
             for (int i = 0; i < addends; ++i) added.push_back(parts[static_cast<size_t>(i)].data());
             for (int i = 0; i < joined; ++i) join.push_back(parts[static_cast<size_t>(addends + i)].data());
             // One part: the whole sum, received from elsewhere; several: join_self is one of them.
@@ -76,13 +79,16 @@ TEST(CpuKernels, NormPass) {
               for (const double v : u) square += (v - mean) * (v - mean) / static_cast<double>(width);
               for (int64_t c = 0; c < width; ++c) {
                 const auto i = static_cast<size_t>(c);
-                want[static_cast<size_t>(r * width + c)] = (u[i] - mean) / std::sqrt(square + static_cast<double>(pass.eps)) * static_cast<double>(weight[i]) +
-                                                           (with_bias ? static_cast<double>(bias[i]) : 0.0);
+                want[static_cast<size_t>(r * width + c)] =
+                    (u[i] - mean) / std::sqrt(square + static_cast<double>(pass.eps)) *
+                        static_cast<double>(weight[i]) +
+                    (with_bias ? static_cast<double>(bias[i]) : 0.0);
               }
             }
-            const std::string what = std::string(short_name(dtype)) + (kind == NormKind::Layer ? " layer" : " rms") +
-                                     " width=" + std::to_string(width) + " addends=" + std::to_string(addends) +
-                                     " joined=" + std::to_string(joined);
+            const std::string what =
+                std::string(short_name(dtype)) + (kind == NormKind::Layer ? " layer" : " rms") +
+                " width=" + std::to_string(width) + " addends=" + std::to_string(addends) +
+                " joined=" + std::to_string(joined);
             // Two nearly equal numbers have a badly conditioned LayerNorm.
             const double slack = width < 7 ? 50 : 1;
             expect_close(what, out, want, slack * tolerance(dtype), slack * 10 * tolerance(dtype));
@@ -147,8 +153,10 @@ TEST(CpuKernels, NormPassIsStableAndIndependentOfRowsAndThreads) {
   std::vector<double> want(static_cast<size_t>(width));
   double mean = 0, square = 0;
   for (int64_t c = 0; c < width; ++c) mean += static_cast<double>(pass.base[c]) / static_cast<double>(width);
-  for (int64_t c = 0; c < width; ++c) square += std::pow(static_cast<double>(pass.base[c]) - mean, 2) / static_cast<double>(width);
-  for (int64_t c = 0; c < width; ++c) want[static_cast<size_t>(c)] = (static_cast<double>(pass.base[c]) - mean) / std::sqrt(square + 1e-5);
+  for (int64_t c = 0; c < width; ++c)
+    square += std::pow(static_cast<double>(pass.base[c]) - mean, 2) / static_cast<double>(width);
+  for (int64_t c = 0; c < width; ++c)
+    want[static_cast<size_t>(c)] = (static_cast<double>(pass.base[c]) - mean) / std::sqrt(square + 1e-5);
   expect_close("a mean a thousand times the spread", alone, want, 1e-3, 1e-3);
 }
 
@@ -158,7 +166,8 @@ void check_elementwise(const std::string& what, DType dtype, const std::function
     Values x = random_values(dtype, count, 5, 3.0f);
     if (count > 100) {
       for (size_t i = 0; i < 100; ++i) x.set(i, -12.0f + 0.24f * static_cast<float>(i));
-      x.set(100, 0.0f), x.set(101, 1e4f), x.set(102, -1e4f), x.set(103, 1e30f), x.set(104, -1e30f), x.set(105, 1e-20f);
+      x.set(100, 0.0f), x.set(101, 1e4f), x.set(102, -1e4f), x.set(103, 1e30f), x.set(104, -1e30f),
+          x.set(105, 1e-20f);
       x.set(103, 1e15f), x.set(104, -1e15f);
     }
     std::vector<double> want(count);
@@ -180,12 +189,14 @@ void check_elementwise(const std::string& what, DType dtype, const std::function
 
 TEST(CpuKernels, Gelu) {
   for (const DType dtype : kDTypes) {
-    check_elementwise(std::string(short_name(dtype)) + " gelu tanh", dtype,
-                      [](double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); },
-                      [&](Values& x) { gelu(Activation::GeluTanh, x.data(), 1, static_cast<int64_t>(x.size()), dtype); });
-    check_elementwise(std::string(short_name(dtype)) + " gelu erf", dtype,
-                      [](double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); },
-                      [&](Values& x) { gelu(Activation::GeluErf, x.data(), 1, static_cast<int64_t>(x.size()), dtype); });
+    check_elementwise(
+        std::string(short_name(dtype)) + " gelu tanh", dtype,
+        [](double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); },
+        [&](Values& x) { gelu(Activation::GeluTanh, x.data(), 1, static_cast<int64_t>(x.size()), dtype); });
+    check_elementwise(
+        std::string(short_name(dtype)) + " gelu erf", dtype,
+        [](double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); },
+        [&](Values& x) { gelu(Activation::GeluErf, x.data(), 1, static_cast<int64_t>(x.size()), dtype); });
   }
 }
 
@@ -199,11 +210,13 @@ TEST(CpuKernels, SwiGlu) {
       std::vector<double> want(out.size());
       for (int64_t r = 0; r < rows; ++r) {
         for (int64_t c = 0; c < n; ++c) {
-          const double gate = x[static_cast<size_t>(2 * r * n + c)], up = x[static_cast<size_t>((2 * r + 1) * n + c)];
+          const double gate = x[static_cast<size_t>(2 * r * n + c)],
+                       up = x[static_cast<size_t>((2 * r + 1) * n + c)];
           want[static_cast<size_t>(r * n + c)] = gate / (1 + std::exp(-gate)) * up;
         }
       }
-      expect_close(std::string(short_name(dtype)) + " swiglu n=" + std::to_string(n), out, want, tolerance(dtype), 100 * tolerance(dtype));
+      expect_close(std::string(short_name(dtype)) + " swiglu n=" + std::to_string(n), out, want,
+                   tolerance(dtype), 100 * tolerance(dtype));
     }
   }
 }
@@ -211,7 +224,8 @@ TEST(CpuKernels, SwiGlu) {
 TEST(CpuKernels, EmbedGatherConvert) {
   for (const DType stored : kDTypes) {
     for (const int64_t width : kWidths) {
-      const Values table = random_values(stored, static_cast<size_t>(50 * width), 7), places = random_values(stored, static_cast<size_t>(9 * width), 8);
+      const Values table = random_values(stored, static_cast<size_t>(50 * width), 7),
+                   places = random_values(stored, static_cast<size_t>(9 * width), 8);
       const std::vector<int32_t> ids = {49, 0, 7, 7}, positions = {8, 0, 3, 4};
       std::vector<float> out(static_cast<size_t>(4 * width)), bare(out.size());
       embed(ids.data(), positions.data(), table.data(), places.data(), out.data(), 4, width, stored);
@@ -221,7 +235,9 @@ TEST(CpuKernels, EmbedGatherConvert) {
           const auto i = static_cast<size_t>(r * width + c);
           const double token = table[static_cast<size_t>(ids[static_cast<size_t>(r)] * width + c)];
           ASSERT_EQ(static_cast<double>(bare[i]), token);
-          ASSERT_EQ(out[i], static_cast<float>(token + places[static_cast<size_t>(positions[static_cast<size_t>(r)] * width + c)]));
+          ASSERT_EQ(out[i],
+                    static_cast<float>(
+                        token + places[static_cast<size_t>(positions[static_cast<size_t>(r)] * width + c)]));
         }
       }
       std::vector<float> gathered(static_cast<size_t>(2 * width));
@@ -237,7 +253,7 @@ TEST(CpuKernels, EmbedGatherConvert) {
       from[0] = std::numeric_limits<float>::quiet_NaN();
       from[1] = std::numeric_limits<float>::infinity();
       from[2] = -0.0f;
-      from[3] = 1.00390625f;   // half way between two bfloat16: goes to the even one
+      from[3] = 1.00390625f;  // half way between two bfloat16: goes to the even one
       from[4] = 1.01171875f;
       from[5] = std::bit_cast<float>(0x7fffffffu);  // a NaN whose payload would carry into the sign
     }
@@ -279,14 +295,16 @@ TEST(CpuKernels, Rotate) {
         }
         const std::vector<int32_t> positions = {0, 19, 3, 4, 5};
         Values y = x;
-        rotate(y.data(), positions.data(), cosine.data(), sine.data(), rows, width, heads, head_dim, dims, interleaved, dtype);
+        rotate(y.data(), positions.data(), cosine.data(), sine.data(), rows, width, heads, head_dim, dims,
+               interleaved, dtype);
         std::vector<double> want(x.size());
         for (size_t i = 0; i < want.size(); ++i) want[i] = x[i];
         for (int r = 0; r < rows; ++r) {
           for (int h = 0; h < heads; ++h) {
             for (int i = 0; i < half; ++i) {
               const auto head = static_cast<size_t>(r * width + h * head_dim);
-              const size_t a = head + static_cast<size_t>(interleaved ? 2 * i : i), b = head + static_cast<size_t>(interleaved ? 2 * i + 1 : i + half);
+              const size_t a = head + static_cast<size_t>(interleaved ? 2 * i : i),
+                           b = head + static_cast<size_t>(interleaved ? 2 * i + 1 : i + half);
               const auto at = static_cast<size_t>(positions[static_cast<size_t>(r)] * half + i);
               const double c = static_cast<double>(cosine[at]), s = static_cast<double>(sine[at]);
               want[a] = x[a] * c - x[b] * s;
@@ -294,7 +312,8 @@ TEST(CpuKernels, Rotate) {
             }
           }
         }
-        expect_close(std::string(short_name(dtype)) + (interleaved ? " interleaved " : " halves ") + std::to_string(dims) + " of " + std::to_string(head_dim),
+        expect_close(std::string(short_name(dtype)) + (interleaved ? " interleaved " : " halves ") +
+                         std::to_string(dims) + " of " + std::to_string(head_dim),
                      y, want, tolerance(dtype), 5 * tolerance(dtype));
       }
     }
@@ -324,7 +343,9 @@ TEST(CpuKernels, ArgmaxAndLogSumExp) {
   EXPECT_EQ(log_sum_exp(lowest.data(), 37), -5.0f);
 }
 
-TEST(CpuKernels, NamesItsInstructionSet) { std::printf("  %s\n", instruction_set()); }
+TEST(CpuKernels, NamesItsInstructionSet) {
+  std::printf("  %s\n", instruction_set());
+}
 
 }  // namespace
 }  // namespace kraken::cpu

@@ -1,5 +1,5 @@
-// Shared by the CPU kernels' tests: random data in either dtype, and a checker that prints how much of its tolerance
-// a result used.
+// Shared by the CPU kernels' tests: random data in either dtype, and a checker that prints how much of its
+// tolerance a result used.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -29,8 +29,9 @@ class Values {
   const std::vector<unsigned char>& bytes() const { return bytes_; }
 
   double operator[](size_t i) const {
-    return dtype_ == DType::Float32 ? static_cast<double>(reinterpret_cast<const float*>(bytes_.data())[i])
-                                    : static_cast<double>(bfloat16_to_float(reinterpret_cast<const uint16_t*>(bytes_.data())[i]));
+    return dtype_ == DType::Float32
+               ? static_cast<double>(reinterpret_cast<const float*>(bytes_.data())[i])
+               : static_cast<double>(bfloat16_to_float(reinterpret_cast<const uint16_t*>(bytes_.data())[i]));
   }
   void set(size_t i, float value) {
     if (dtype_ == DType::Float32) {
@@ -45,7 +46,8 @@ class Values {
   std::vector<unsigned char> bytes_;
 };
 
-inline Values random_values(DType dtype, size_t count, uint32_t seed, float spread = 1.0f, float offset = 0.0f) {
+inline Values random_values(DType dtype, size_t count, uint32_t seed, float spread = 1.0f,
+                            float offset = 0.0f) {
   Values values(dtype, count);
   std::mt19937 generator(seed);
   std::normal_distribution<float> normal(offset, spread);
@@ -53,7 +55,8 @@ inline Values random_values(DType dtype, size_t count, uint32_t seed, float spre
   return values;
 }
 
-inline std::vector<float> random_floats(size_t count, uint32_t seed, float spread = 1.0f, float offset = 0.0f) {
+inline std::vector<float> random_floats(size_t count, uint32_t seed, float spread = 1.0f,
+                                        float offset = 0.0f) {
   std::vector<float> values(count);
   std::mt19937 generator(seed);
   std::normal_distribution<float> normal(offset, spread);
@@ -61,7 +64,8 @@ inline std::vector<float> random_floats(size_t count, uint32_t seed, float sprea
   return values;
 }
 
-// ‖got − want‖ / ‖want‖ and the largest difference must lie within the tolerances; prints what was used of them.
+// ‖got − want‖ / ‖want‖ and the largest difference must lie within the tolerances; prints what was used of
+// them.
 template <typename Got>
 void expect_close(const std::string& what, const Got& got, const std::vector<double>& want, double relative,
                   double largest) {
@@ -81,10 +85,12 @@ void expect_close(const std::string& what, const Got& got, const std::vector<dou
   std::printf("  %-58s relative %.2e (%3.0f %% of tolerance), largest %.2e (%3.0f %%)\n", what.c_str(), ratio,
               100 * ratio / relative, most, 100 * most / largest);
   EXPECT_LE(ratio, relative) << what;
-  EXPECT_LE(most, largest) << what << " at " << where << ": got " << static_cast<double>(got[where]) << ", want "
-                           << want[where];
+  EXPECT_LE(most, largest) << what << " at " << where << ": got " << static_cast<double>(got[where])
+                           << ", want " << want[where];
 }
 
-inline const char* short_name(DType dtype) { return dtype == DType::Float32 ? "f32" : "bf16"; }
+inline const char* short_name(DType dtype) {
+  return dtype == DType::Float32 ? "f32" : "bf16";
+}
 
 }  // namespace kraken::test

@@ -137,8 +137,10 @@ async function build(checkpoint: string | undefined, flags: Flags, context: Cont
       onProgress: ({ stage, bytesDone, bytesTotal }) => bar.update(stage, bytesDone, bytesTotal),
     });
     bar.clear();
-    if (flags.json) printJson(context.stdout, result);
-    else context.stdout.write(summary(result));
+    if (flags.json) {
+      const { graph: _, ...document } = result; // `kraken inspect --graph` prints it
+      printJson(context.stdout, document);
+    } else context.stdout.write(summary(result));
   } finally {
     bar.clear();
   }

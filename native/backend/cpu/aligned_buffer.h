@@ -1,5 +1,5 @@
-// Memory for weights and scratch: cache-line aligned, and on huge pages where the system offers them (a packed
-// matrix is walked once per token, so its page-table misses are paid every time).
+// Memory for weights and scratch: cache-line aligned, and on huge pages where the system offers them (a
+// packed matrix is walked once per token, so its page-table misses are paid every time).
 #pragma once
 
 #include <cstddef>
@@ -30,7 +30,9 @@ class AlignedBuffer {
     if (huge) madvise(data_, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   }
-  ~AlignedBuffer() { std::free(data_); }
+  ~AlignedBuffer() {
+    std::free(data_);
+  }
   AlignedBuffer(AlignedBuffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
   AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
@@ -39,12 +41,16 @@ class AlignedBuffer {
     return *this;
   }
 
-  void* data() const { return data_; }
+  void* data() const {
+    return data_;
+  }
   template <typename T>
   T* as() const {
     return static_cast<T*>(data_);
   }
-  size_t bytes() const { return bytes_; }
+  size_t bytes() const {
+    return bytes_;
+  }
 
  private:
   void* data_ = nullptr;

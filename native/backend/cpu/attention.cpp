@@ -1,11 +1,11 @@
 // Splits a step's attention into tasks and runs them over the OpenMP team.
 #include "backend/cpu/attention.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <vector>
-
-#include <omp.h>
 
 #include "backend/cpu/aligned_buffer.h"
 #include "backend/cpu/attention_kernels.h"
@@ -58,9 +58,7 @@ struct Attention::Impl {
     return static_cast<size_t>(shape.dtype == DType::Float32 ? shape.head_dim : (shape.head_dim + 1) / 2) *
            kBlockTokens * 4;
   }
-  size_t head_bytes() const {
-    return shape.block_bytes() / static_cast<size_t>(shape.ways * shape.kv_heads);
-  }
+  size_t head_bytes() const { return shape.block_bytes() / static_cast<size_t>(shape.ways * shape.kv_heads); }
   int64_t pairs() const { return int64_t{shape.ways} * shape.kv_heads; }
 };
 
@@ -92,7 +90,8 @@ void Attention::Impl::plan(const AttentionCall& call) {
     const StepBatch::Sequence& sequence = call.sequences[s];
     const auto id = static_cast<int32_t>(s);
     KRAKEN_CHECK(sequence.begin >= 0 && sequence.begin + sequence.length <= call.tokens);
-    KRAKEN_CHECK(static_cast<int64_t>(sequence.blocks.size()) * kBlockTokens >= sequence.past + sequence.length);
+    KRAKEN_CHECK(static_cast<int64_t>(sequence.blocks.size()) * kBlockTokens >=
+                 sequence.past + sequence.length);
     for (int32_t at = 0; at < sequence.length;) {
       const int32_t room = kBlockTokens - (sequence.past + at) % kBlockTokens;
       const int32_t count = std::min(room, sequence.length - at);
@@ -158,11 +157,13 @@ void Attention::Impl::attend(const AttentionCall& call, int64_t task, std::byte*
     const int64_t query = (range.begin + r) / group, head = kv_head * group + (range.begin + r) % group;
     const int64_t out_row = range.first_output + query;
     const int64_t token = call.all_rows ? sequence.begin + query : call.wanted[static_cast<size_t>(out_row)];
-    job.query[r] = static_cast<const std::byte*>(call.qkv) +
-                   static_cast<size_t>((way * call.tokens + token) * shape.qkv_width() + head * shape.head_dim) *
-                       element();
-    job.out[r] = static_cast<std::byte*>(call.out) +
-                 static_cast<size_t>(((way * out_rows + out_row) * shape.heads + head) * shape.head_dim) * element();
+    job.query[r] =
+        static_cast<const std::byte*>(call.qkv) +
+        static_cast<size_t>((way * call.tokens + token) * shape.qkv_width() + head * shape.head_dim) *
+            element();
+    job.out[r] =
+        static_cast<std::byte*>(call.out) +
+        static_cast<size_t>(((way * out_rows + out_row) * shape.heads + head) * shape.head_dim) * element();
     job.keys[r] = static_cast<int32_t>(sequence.past + token - sequence.begin + 1);
   }
   kernels.attend(job);
@@ -174,7 +175,8 @@ void Attention::run(const AttentionCall& call) {
   const int64_t attend_tasks = static_cast<int64_t>(impl_->rows.size()) * impl_->pairs();
   if (std::min(omp_get_max_threads(), impl_->threads) <= 1) {
     for (int64_t task = 0; task < append_tasks; ++task) impl_->append(call, task);
-    for (int64_t task = 0; task < attend_tasks; ++task) impl_->attend(call, task, impl_->scratch.as<std::byte>());
+    for (int64_t task = 0; task < attend_tasks; ++task)
+      impl_->attend(call, task, impl_->scratch.as<std::byte>());
     return;
   }
   const Impl& impl = *impl_;

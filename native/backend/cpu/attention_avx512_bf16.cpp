@@ -1,7 +1,8 @@
-// Attention in bfloat16 with float32 sums, for CPUs with AVX512_BF16. Compiled with those flags and reached only when
-// the CPU has them. K [ceil(head_dim / 2)][64 tokens][2], V [64 / 2 tokens][head_dim to 16][2]: a pair is one 32-bit
-// unit of vdpbf16ps. The last pair of an odd head_dim holds a zero in K and in the query; the last pair of an odd
-// number of tokens holds a zero in V, because 0 · what an earlier user of the block left there could be NaN.
+// Attention in bfloat16 with float32 sums, for CPUs with AVX512_BF16. Compiled with those flags and reached
+// only when the CPU has them. K [ceil(head_dim / 2)][64 tokens][2], V [64 / 2 tokens][head_dim to 16][2]: a
+// pair is one 32-bit unit of vdpbf16ps. The last pair of an odd head_dim holds a zero in K and in the query;
+// the last pair of an odd number of tokens holds a zero in V, because 0 · what an earlier user of the block
+// left there could be NaN.
 #include "backend/cpu/attention_kernels.h"
 
 #if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
@@ -12,7 +13,8 @@
 
 #include "backend/cpu/exp2_avx512.h"
 
-// GCC 12 takes the deliberately undefined operand of its own intrinsics for a mistake of ours (GCC bug 105593).
+// GCC 12 takes the deliberately undefined operand of its own intrinsics for a mistake of ours (GCC bug
+// 105593).
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -31,7 +33,8 @@ inline __mmask32 first_halves(int count) {
 }
 
 template <int kRows, int kVectors>
-void score_tile(const RowGroup& group, const uint32_t* k, int position, float* scores, float (*maxima)[kMostLanes]) {
+void score_tile(const RowGroup& group, const uint32_t* k, int position, float* scores,
+                float (*maxima)[kMostLanes]) {
   __m512 sum[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
@@ -68,8 +71,8 @@ void score_tile(const RowGroup& group, const uint32_t* k, int position, float* s
 }
 
 template <int kRows, int kVectors>
-void value_tile(const RowGroup& group, const std::byte* const* v_blocks, int columns, const int* probabilities,
-                bool first, int dim) {
+void value_tile(const RowGroup& group, const std::byte* const* v_blocks, int columns,
+                const int* probabilities, bool first, int dim) {
   __m512 sum[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) {
     const __m512 rescale = _mm512_set1_ps(group.rescale[r]);
@@ -115,8 +118,8 @@ void score_rows(const RowGroup& group, const std::byte* block, int position, int
 }
 
 template <int kRows>
-void value_rows(const RowGroup& group, const std::byte* const* v_blocks, int columns, const int* probabilities,
-                bool first) {
+void value_rows(const RowGroup& group, const std::byte* const* v_blocks, int columns,
+                const int* probabilities, bool first) {
   int dim = 0;
   for (; dim + 64 <= group.padded; dim += 64) {
     value_tile<kRows, 4>(group, v_blocks, columns, probabilities, first, dim);
@@ -188,12 +191,12 @@ struct BFloat16Kernel {
       }
       if (v < vectors) {
         const __m512 p0 = exp2_short(_mm512_fmsub_ps(_mm512_load_ps(from + v * 16), scale, shift));
-        _mm256_store_si256(reinterpret_cast<__m256i*>(to + v * 16), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(p0)));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(to + v * 16),
+                           reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(p0)));
         even = _mm512_add_ps(even, p0);
       }
       const __m512 total = _mm512_set1_ps(_mm512_reduce_add_ps(_mm512_add_ps(even, odd)));
-      group.total[r] =
-          _mm512_cvtss_f32(_mm512_fmadd_ps(_mm512_set1_ps(group.total[r]), rescale, total));
+      group.total[r] = _mm512_cvtss_f32(_mm512_fmadd_ps(_mm512_set1_ps(group.total[r]), rescale, total));
       group.rescale[r] = _mm512_cvtss_f32(rescale);
       group.maximum[r] = maximum;
     }
@@ -235,7 +238,8 @@ inline void transpose_16x16(const __m512i (&rows)[16], uint32_t* to, int pitch, 
   }
   // b[4i + j]: in 128-bit lane l, unit 4l + j of tokens 4i .. 4i + 3.
   for (int j = 0; j < 4; ++j) {
-    const __m512i low01 = _mm512_shuffle_i32x4(b[j], b[4 + j], 0x44), high01 = _mm512_shuffle_i32x4(b[j], b[4 + j], 0xee);
+    const __m512i low01 = _mm512_shuffle_i32x4(b[j], b[4 + j], 0x44),
+                  high01 = _mm512_shuffle_i32x4(b[j], b[4 + j], 0xee);
     const __m512i low23 = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0x44),
                   high23 = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0xee);
     const __m512i columns[4] = {
@@ -257,7 +261,8 @@ void append_keys(const AppendJob& job) {
       const __mmask32 mask = first_halves(job.head_dim - 2 * unit);
       for (int i = 0; i < 16; ++i) {
         rows[i] = _mm512_maskz_loadu_epi16(
-            mask, reinterpret_cast<const uint16_t*>(job.key + static_cast<size_t>(t + i) * job.row_bytes) + 2 * unit);
+            mask, reinterpret_cast<const uint16_t*>(job.key + static_cast<size_t>(t + i) * job.row_bytes) +
+                      2 * unit);
       }
       transpose_16x16(rows, k + unit * kCacheBlock + t, kCacheBlock, units - unit);
     }
@@ -288,7 +293,8 @@ void append_values(const AppendJob& job) {
     auto* pair = v + ((job.first_slot + t) / 2) * padded;
     const bool whole = t + 1 < job.count;
     for (int i = 0; i < padded; i += 16) {
-      const __mmask16 mask = static_cast<__mmask16>(first_halves(job.head_dim - i > 16 ? 16 : job.head_dim - i));
+      const __mmask16 mask =
+          static_cast<__mmask16>(first_halves(job.head_dim - i > 16 ? 16 : job.head_dim - i));
       const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, row(t) + i));
       const __m512i high = whole ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, row(t + 1) + i))
                                  : _mm512_setzero_si512();
@@ -304,7 +310,9 @@ void append_tokens(const AppendJob& job) {
 
 }  // namespace
 
-AttentionKernels avx512_bf16_attention_kernels() { return {append_tokens, attend_rows<BFloat16Kernel>}; }
+AttentionKernels avx512_bf16_attention_kernels() {
+  return {append_tokens, attend_rows<BFloat16Kernel>};
+}
 
 }  // namespace kraken::cpu
 
@@ -312,7 +320,9 @@ AttentionKernels avx512_bf16_attention_kernels() { return {append_tokens, attend
 
 namespace kraken::cpu {
 
-AttentionKernels avx512_bf16_attention_kernels() { return {nullptr, nullptr}; }
+AttentionKernels avx512_bf16_attention_kernels() {
+  return {nullptr, nullptr};
+}
 
 }  // namespace kraken::cpu
 

@@ -4,12 +4,11 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/attention_highway.cpp"
+#include "backend/cpu/attention_kernels.h"
 #include "backend/cpu/highway_targets.h"
+#include "backend/cpu/simd-inl.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-
-#include "backend/cpu/attention_kernels.h"
-#include "backend/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kraken::cpu {
@@ -24,7 +23,8 @@ constexpr int kTileVectors = 2;
 
 // scores[r][key] = q[r] · k[key] for kVectors vectors of keys, with keys the row must not see at -∞.
 template <int kRows, int kVectors>
-HWY_NOINLINE void score_tile(const RowGroup& group, const float* k, int position, float* scores, float* maxima) {
+HWY_NOINLINE void score_tile(const RowGroup& group, const float* k, int position, float* scores,
+                             float* maxima) {
   const DF df;
   const int lanes = static_cast<int>(hn::Lanes(df));
   VF sum[kRows][kVectors];
@@ -93,7 +93,8 @@ HWY_NOINLINE void value_tile(const RowGroup& group, const std::byte* const* v_bl
 }
 
 template <int kRows>
-void score_rows(const RowGroup& group, const float* k, int position, int width, float* scores, float* maxima) {
+void score_rows(const RowGroup& group, const float* k, int position, int width, float* scores,
+                float* maxima) {
   const int lanes = static_cast<int>(hn::Lanes(DF()));
   int at = 0;
   for (; at + (kTileVectors - 1) * lanes < width; at += kTileVectors * lanes) {
@@ -103,8 +104,8 @@ void score_rows(const RowGroup& group, const float* k, int position, int width, 
 }
 
 template <int kRows>
-void value_rows(const RowGroup& group, const std::byte* const* v_blocks, int columns, const float* probabilities,
-                bool first) {
+void value_rows(const RowGroup& group, const std::byte* const* v_blocks, int columns,
+                const float* probabilities, bool first) {
   const int lanes = static_cast<int>(hn::Lanes(DF()));
   int dim = 0;
   for (; dim + kTileVectors * lanes <= group.padded; dim += kTileVectors * lanes) {
@@ -147,8 +148,8 @@ struct Float32Kernel {
   // Scores of the keys at [position, position + width) of one cache block, and their running maxima per lane.
   static void score(const RowGroup& group, const std::byte* k, int position, int width, float* scores,
                     float (*maxima)[kMostLanes]) {
-    KRAKEN_DISPATCH_ROWS(group.rows, score_rows, group, reinterpret_cast<const float*>(k), position, width, scores,
-                         maxima[0]);
+    KRAKEN_DISPATCH_ROWS(group.rows, score_rows, group, reinterpret_cast<const float*>(k), position, width,
+                         scores, maxima[0]);
   }
 
   // Exponentials of the scores, and the group's maximum, total and rescale brought up to date.
@@ -216,20 +217,25 @@ void append_tokens(const AppendJob& job) {
     for (int unit = 0; unit < job.head_dim; ++unit) {
       for (int t = begin; t < end; ++t) {
         float value;
-        std::memcpy(&value, job.key + static_cast<size_t>(t) * job.row_bytes + static_cast<size_t>(unit) * sizeof(float),
-                    sizeof(value));
+        std::memcpy(
+            &value,
+            job.key + static_cast<size_t>(t) * job.row_bytes + static_cast<size_t>(unit) * sizeof(float),
+            sizeof(value));
         k[unit * kCacheBlock + t] = value;
       }
     }
   }
   for (int t = 0; t < job.count; ++t) {
     auto* v = reinterpret_cast<float*>(job.v) + (job.first_slot + t) * padded;
-    std::memcpy(v, job.value + static_cast<size_t>(t) * job.row_bytes, static_cast<size_t>(job.head_dim) * sizeof(float));
+    std::memcpy(v, job.value + static_cast<size_t>(t) * job.row_bytes,
+                static_cast<size_t>(job.head_dim) * sizeof(float));
     for (int i = job.head_dim; i < padded; ++i) v[i] = 0.0f;
   }
 }
 
-AttentionKernels float32_kernels() { return {append_tokens, attend_rows<Float32Kernel>}; }
+AttentionKernels float32_kernels() {
+  return {append_tokens, attend_rows<Float32Kernel>};
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace kraken::cpu

@@ -1,13 +1,14 @@
-// What the two implementations of attention (Highway in float32, AVX512_BF16 intrinsics in bfloat16) have in common:
-// the jobs they are given and the walk over key blocks and row groups.
+// What the two implementations of attention (Highway in float32, AVX512_BF16 intrinsics in bfloat16) have in
+// common: the jobs they are given and the walk over key blocks and row groups.
 //
-// A task is a block of query rows of one (sequence, way, key/value head); with grouped heads a row is a (token, head).
-// Softmax is online over key blocks that begin at multiples of kKeyBlock positions of the sequence, whatever the step
-// holds. Together with tiles in which every sum is one chain in key order, and masked keys that add exact zeros, this
-// makes a row's bits independent of its neighbours, of chunking and of threads.
+// A task is a block of query rows of one (sequence, way, key/value head); with grouped heads a row is a
+// (token, head). Softmax is online over key blocks that begin at multiples of kKeyBlock positions of the
+// sequence, whatever the step holds. Together with tiles in which every sum is one chain in key order, and
+// masked keys that add exact zeros, this makes a row's bits independent of its neighbours, of chunking and of
+// threads.
 //
-// Only plain pointers and no library templates here: this is also compiled with AVX-512 flags, and a shared inline
-// function compiled that way could be the copy that the linker keeps for everyone.
+// Only plain pointers and no library templates here: this is also compiled with AVX-512 flags, and a shared
+// inline function compiled that way could be the copy that the linker keeps for everyone.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,9 @@ inline constexpr int kGroupRows = 6;    // rows of a register tile
 inline constexpr int kTaskRows = 48;    // rows that share a key block while it is in the second-level cache
 inline constexpr int kMostLanes = 16;   // floats of the widest vector
 
-inline constexpr int padded_dim(int head_dim) { return (head_dim + 15) / 16 * 16; }
+inline constexpr int padded_dim(int head_dim) {
+  return (head_dim + 15) / 16 * 16;
+}
 
 // Tokens [first_slot, first_slot + count) of one KV block.
 struct AppendJob {

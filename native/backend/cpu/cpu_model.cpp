@@ -2,7 +2,9 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <utility>
 
 #include "backend/cpu/lowering.h"
@@ -29,6 +31,8 @@ LazyMemory::LazyMemory(LazyMemory&& other) noexcept
 
 namespace {
 
+constexpr int kWarmUpTokens = 128;
+
 AttentionShape attention_shape(const Graph& graph, DType dtype) {
   return {graph.ways, graph.heads, graph.kv_heads, graph.config.head_dim, compute_dtype(dtype)};
 }
@@ -47,9 +51,29 @@ CpuModel::CpuModel(const Graph& graph, const RankFile& rank_file, Communicator& 
     const int rows = buffer.rows == Rows::Tokens ? options.max_tokens : options.max_rows;
     buffers_.emplace_back(buffer.row_bytes * static_cast<size_t>(rows));
   }
+  warm_up(options, graph.config.vocab);
 }
 
 CpuModel::~CpuModel() = default;
+
+// The first steps of a process create primitives and touch memory for the first time, which costs up to 40 ms: done
+// here, where all ranks are compiled side by side, and not on a user's clock.
+void CpuModel::warm_up(const CompileOptions& options, int vocab) {
+  for (const int wished : {kWarmUpTokens, 1}) {
+    const int tokens = std::min({wished, options.max_tokens, options.max_context, options.kv_blocks * kBlockTokens});
+    if (tokens < 1) return;
+    const std::vector<int32_t> ids(static_cast<size_t>(tokens), 0);
+    std::vector<int32_t> positions(ids.size());
+    std::iota(positions.begin(), positions.end(), 0);
+    std::vector<int32_t> blocks(static_cast<size_t>((tokens + kBlockTokens - 1) / kBlockTokens));
+    std::iota(blocks.begin(), blocks.end(), 0);
+    const StepBatch::Sequence sequence{0, tokens, 0, blocks};
+    const int32_t last = tokens - 1;
+    std::vector<float> logits(static_cast<size_t>(vocab));
+    step({ids, positions, {&sequence, 1}, {&last, 1}}, logits.data());
+  }
+  times_.clear();
+}
 
 void CpuModel::step(const StepBatch& batch, float* logits) {
   const StepContext context{batch, logits};

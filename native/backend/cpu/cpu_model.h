@@ -66,6 +66,8 @@ class CpuModel : public RankModel {
   std::vector<CpuStep> steps;
 
  private:
+  void warm_up(const CompileOptions& options, int vocab);
+
   bool profile_;
   size_t kv_bytes_ = 0;
   std::vector<LazyMemory> buffers_;

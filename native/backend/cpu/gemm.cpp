@@ -16,8 +16,8 @@ struct PackedLinear::Impl {
   std::unique_ptr<LinearKernel> kernel;
 };
 
-PackedLinear::PackedLinear(const void* weight, DType stored, const float* bias, int64_t n, int64_t k, DType compute,
-                           DType output, int64_t max_rows) {
+PackedLinear::PackedLinear(const void* weight, DType stored, const float* bias, int64_t n, int64_t k,
+                           DType compute, DType output, int64_t max_rows) {
   KRAKEN_CHECK(weight != nullptr && n > 0 && k > 0 && max_rows > 0);
   KRAKEN_CHECK(stored != DType::Float16 && compute != DType::Float16);
   KRAKEN_CHECK(compute == compute_dtype(compute));
@@ -45,9 +45,17 @@ void PackedLinear::prepare(int64_t rows) {
   if (rows > 0) impl_->kernel->prepare(rows);
 }
 
-size_t PackedLinear::packed_bytes() const { return impl_->kernel->packed_bytes(); }
-int64_t PackedLinear::n() const { return impl_->n; }
-int64_t PackedLinear::k() const { return impl_->k; }
-const char* PackedLinear::implementation() const { return impl_->kernel->implementation(); }
+size_t PackedLinear::packed_bytes() const {
+  return impl_->kernel->packed_bytes();
+}
+int64_t PackedLinear::n() const {
+  return impl_->n;
+}
+int64_t PackedLinear::k() const {
+  return impl_->k;
+}
+const char* PackedLinear::implementation() const {
+  return impl_->kernel->implementation();
+}
 
 }  // namespace kraken::cpu

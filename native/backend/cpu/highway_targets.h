@@ -1,5 +1,5 @@
-// Comes before any Highway header: our kernels keep arrays of vectors in registers, which the sizeless types of SVE
-// do not allow (NEON serves there), and SSSE3 alone is not worth its code.
+// Comes before any Highway header: our kernels keep arrays of vectors in registers, which the sizeless types
+// of SVE do not allow (NEON serves there), and SSSE3 alone is not worth its code.
 #pragma once
 
 #ifndef HWY_DISABLED_TARGETS

@@ -30,7 +30,8 @@ InstructionSet cap_from_environment() {
   if (name == "avx2") return InstructionSet::Avx2;
   if (name == "avx512") return InstructionSet::Avx512;
   if (name == "avx512_bf16") return InstructionSet::Avx512Bf16;
-  throw Error("ERR_OPTION", "KRAKEN_CPU_ISA must be portable, avx2, avx512 or avx512_bf16, got \"" + name + "\"");
+  throw Error("ERR_OPTION",
+              "KRAKEN_CPU_ISA must be portable, avx2, avx512 or avx512_bf16, got \"" + name + "\"");
 }
 
 }  // namespace

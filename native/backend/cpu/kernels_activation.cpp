@@ -1,15 +1,14 @@
-// GELU in both spellings and SwiGLU. float32 to a few ulp; bfloat16 with a short exponential and the hardware's
-// approximate reciprocal, whose errors are far below bfloat16's own rounding.
+// GELU in both spellings and SwiGLU. float32 to a few ulp; bfloat16 with a short exponential and the
+// hardware's approximate reciprocal, whose errors are far below bfloat16's own rounding.
 #include <cstdint>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/kernels_activation.cpp"
 #include "backend/cpu/highway_targets.h"
-#include "hwy/foreach_target.h"
-#include "hwy/highway.h"
-
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/simd-inl.h"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kraken::cpu {
@@ -37,8 +36,8 @@ struct GeluTanh {
 };
 
 struct GeluErf {
-  // ½x(1 + erf(x/√2)). erf by two polynomials that meet at 0.9277: an odd one, and 1 - exp(r(t)). In the tail of
-  // negative x, 1 + erf is exp(r) itself, so nothing cancels.
+  // ½x(1 + erf(x/√2)). erf by two polynomials that meet at 0.9277: an odd one, and 1 - exp(r(t)). In the tail
+  // of negative x, 1 + erf is exp(r) itself, so nothing cancels.
   template <typename T>
   static HWY_INLINE VF apply(VF x) {
     const DF df;
@@ -51,7 +50,9 @@ struct GeluErf {
     r = hn::MulAdd(r, t, hn::Set(df, -6.34846687e-1f));
     r = hn::MulAdd(r, t, hn::Set(df, -1.28717512e-1f));
     r = hn::Sub(hn::Mul(r, t), t);
-    const VF tail = exp2<sizeof(T) == sizeof(float) ? 6 : 3>(hn::Mul(r, hn::Set(df, 1.4426950408889634074f)));  // erfc(t)
+    const VF tail = exp2 < sizeof(T) == sizeof(float)
+                        ? 6
+                        : 3 > (hn::Mul(r, hn::Set(df, 1.4426950408889634074f)));  // erfc(t)
     VF p = hn::Set(df, -5.96761703e-4f);
     p = hn::MulAdd(p, s, hn::Set(df, 4.99119423e-3f));
     p = hn::MulAdd(p, s, hn::Set(df, -2.67681349e-2f));
@@ -156,10 +157,12 @@ void gelu(Activation kind, void* x, int64_t rows, int64_t n, DType dtype) {
   KRAKEN_CHECK(dtype != DType::Float16);
   // Rows are dense, so they are one long row; threads part it at multiples of 64 elements.
   const int64_t count = rows * n, blocks = (count + 63) / 64;
-  const bool own = kind == Activation::GeluTanh && dtype == DType::BFloat16 && bf16_kernels().gelu_tanh != nullptr;
+  const bool own =
+      kind == Activation::GeluTanh && dtype == DType::BFloat16 && bf16_kernels().gelu_tanh != nullptr;
   parallel_ranges(blocks, 64 * kWorkPerElement, [&](int64_t begin, int64_t end) {
     if (own) {
-      return bf16_kernels().gelu_tanh(static_cast<uint16_t*>(x) + begin * 64, std::min(count, end * 64) - begin * 64);
+      return bf16_kernels().gelu_tanh(static_cast<uint16_t*>(x) + begin * 64,
+                                      std::min(count, end * 64) - begin * 64);
     }
     HWY_DYNAMIC_DISPATCH(gelu_range)(kind, x, begin * 64, std::min(count, end * 64), dtype);
   });

@@ -5,7 +5,8 @@
 
 #include <immintrin.h>
 
-// GCC 12 takes the deliberately undefined operand of its own intrinsics for a mistake of ours (GCC bug 105593).
+// GCC 12 takes the deliberately undefined operand of its own intrinsics for a mistake of ours (GCC bug
+// 105593).
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -27,9 +28,10 @@ inline EvenOdd split(__m512i pairs) {
 }
 
 inline __m512i merge(EvenOdd v) {
-  const __m512i halves = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(v.odd, v.even));  // even 0..15, odd 16..31
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
-                                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i halves =
+      reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(v.odd, v.even));  // even 0..15, odd 16..31
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
+                                         22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   return _mm512_permutexvar_epi16(order, halves);
 }
 
@@ -65,14 +67,17 @@ inline __m512 silu_times(__m512 gate, __m512 up) {
 void swiglu(const uint16_t* gate, const uint16_t* up, uint16_t* out, int64_t count) {
   for (int64_t i = 0; i < count; i += 32) {
     const __mmask32 mask = first(count - i);
-    const EvenOdd g = split(_mm512_maskz_loadu_epi16(mask, gate + i)), u = split(_mm512_maskz_loadu_epi16(mask, up + i));
+    const EvenOdd g = split(_mm512_maskz_loadu_epi16(mask, gate + i)),
+                  u = split(_mm512_maskz_loadu_epi16(mask, up + i));
     _mm512_mask_storeu_epi16(out + i, mask, merge({silu_times(g.even, u.even), silu_times(g.odd, u.odd)}));
   }
 }
 
 }  // namespace
 
-Bf16Kernels avx512_bf16_kernels() { return {gelu_tanh, swiglu}; }
+Bf16Kernels avx512_bf16_kernels() {
+  return {gelu_tanh, swiglu};
+}
 
 }  // namespace kraken::cpu
 
@@ -80,7 +85,9 @@ Bf16Kernels avx512_bf16_kernels() { return {gelu_tanh, swiglu}; }
 
 namespace kraken::cpu {
 
-Bf16Kernels avx512_bf16_kernels() { return {nullptr, nullptr}; }
+Bf16Kernels avx512_bf16_kernels() {
+  return {nullptr, nullptr};
+}
 
 }  // namespace kraken::cpu
 

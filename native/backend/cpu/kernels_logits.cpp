@@ -6,11 +6,10 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/kernels_logits.cpp"
 #include "backend/cpu/highway_targets.h"
-#include "hwy/foreach_target.h"
-#include "hwy/highway.h"
-
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/simd-inl.h"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kraken::cpu {
@@ -55,7 +54,8 @@ float log_sum_exp_of(const float* logits, int64_t n) {
   int64_t i = 0;
   while (i + lanes <= n) {
     VF sum = hn::Zero(df);
-    for (int64_t end = i + stretch; i < end && i + lanes <= n; i += lanes) sum = hn::Add(sum, term(load(logits + i)));
+    for (int64_t end = i + stretch; i < end && i + lanes <= n; i += lanes)
+      sum = hn::Add(sum, term(load(logits + i)));
     total += static_cast<double>(hn::GetLane(hn::SumOfLanes(df, sum)));
   }
   if (i < n) {
@@ -66,7 +66,9 @@ float log_sum_exp_of(const float* logits, int64_t n) {
   return static_cast<float>(static_cast<double>(largest) + std::log(total));
 }
 
-const char* target_name() { return hwy::TargetName(HWY_TARGET); }
+const char* target_name() {
+  return hwy::TargetName(HWY_TARGET);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace kraken::cpu

@@ -1,23 +1,24 @@
-// The norm pass: residual adds, the join with the other ways' streams, and LayerNorm or RMSNorm, reading every input
-// once and writing every output once. Between its two sweeps a row waits in the first-level cache.
+// The norm pass: residual adds, the join with the other ways' streams, and LayerNorm or RMSNorm, reading
+// every input once and writing every output once. Between its two sweeps a row waits in the first-level
+// cache.
 #include <cmath>
 #include <cstdint>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/kernels_norm.cpp"
 #include "backend/cpu/highway_targets.h"
-#include "hwy/foreach_target.h"
-#include "hwy/highway.h"
-
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/simd-inl.h"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kraken::cpu {
 namespace HWY_NAMESPACE {
 
-// The parts that join_others holds are those of pass.join without join_self, so that x never enters the sum only to
-// leave it again; subtract_self when join_self was in none of them on its own (a sum received as a whole).
+// The parts that join_others holds are those of pass.join without join_self, so that x never enters the sum
+// only to leave it again; subtract_self when join_self was in none of them on its own (a sum received as a
+// whole).
 struct JoinPlan {
   const float* const* parts;
   size_t count;
@@ -25,8 +26,8 @@ struct JoinPlan {
 };
 
 template <typename Load>
-HWY_INLINE VF combined(const NormPass& pass, const JoinPlan& join, int64_t at, VF base, float* sum, const Load& get,
-                       size_t lanes, bool whole) {
+HWY_INLINE VF combined(const NormPass& pass, const JoinPlan& join, int64_t at, VF base, float* sum,
+                       const Load& get, size_t lanes, bool whole) {
   VF v = base;
   for (const float* addend : pass.addends) v = hn::Add(v, get(addend + at));
   if (sum != nullptr) {
@@ -48,7 +49,8 @@ HWY_INLINE VF combined(const NormPass& pass, const JoinPlan& join, int64_t at, V
 template <typename Out>
 void norm_row(const NormPass& pass, const JoinPlan& join, int64_t row, float* buffer) {
   const DF df;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(df)), width = pass.width, whole = width - width % lanes;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(df)), width = pass.width,
+                whole = width - width % lanes;
   const size_t rest = static_cast<size_t>(width - whole);
   const int64_t begin = row * width;
   const bool layer = pass.kind == NormKind::Layer;
@@ -124,7 +126,8 @@ void norm_row(const NormPass& pass, const JoinPlan& join, int64_t row, float* bu
     const VF normal = hn::Mul(hn::Sub(load_tail(u + whole, rest), m), scale);
     const VF weight = load_tail(pass.weight + whole, rest);
     const VF bias = pass.bias != nullptr ? load_tail(pass.bias + whole, rest) : hn::Zero(df);
-    store_tail(pass.bias != nullptr ? hn::MulAdd(normal, weight, bias) : hn::Mul(normal, weight), out + whole, rest);
+    store_tail(pass.bias != nullptr ? hn::MulAdd(normal, weight, bias) : hn::Mul(normal, weight), out + whole,
+               rest);
   }
 }
 

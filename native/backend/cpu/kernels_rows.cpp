@@ -5,11 +5,10 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/kernels_rows.cpp"
 #include "backend/cpu/highway_targets.h"
-#include "hwy/foreach_target.h"
-#include "hwy/highway.h"
-
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/simd-inl.h"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kraken::cpu {
@@ -38,8 +37,8 @@ void add_rows(const T* a, const T* b, float* to, int64_t count) {
 }
 
 template <typename T>
-void embed_rows(const int32_t* ids, const int32_t* positions, const T* table, const T* position_table, float* out,
-                int64_t begin, int64_t end, int64_t width) {
+void embed_rows(const int32_t* ids, const int32_t* positions, const T* table, const T* position_table,
+                float* out, int64_t begin, int64_t end, int64_t width) {
   for (int64_t r = begin; r < end; ++r) {
     const T* token = table + ids[r] * width;
     if (position_table == nullptr) {
@@ -53,11 +52,11 @@ void embed_rows(const int32_t* ids, const int32_t* positions, const T* table, co
 void embed_any(const int32_t* ids, const int32_t* positions, const void* table, const void* position_table,
                float* out, int64_t begin, int64_t end, int64_t width, DType stored) {
   if (stored == DType::BFloat16) {
-    embed_rows(ids, positions, static_cast<const uint16_t*>(table), static_cast<const uint16_t*>(position_table), out,
-               begin, end, width);
+    embed_rows(ids, positions, static_cast<const uint16_t*>(table),
+               static_cast<const uint16_t*>(position_table), out, begin, end, width);
   } else {
-    embed_rows(ids, positions, static_cast<const float*>(table), static_cast<const float*>(position_table), out,
-               begin, end, width);
+    embed_rows(ids, positions, static_cast<const float*>(table), static_cast<const float*>(position_table),
+               out, begin, end, width);
   }
 }
 
@@ -78,17 +77,25 @@ void rotate_halves(T* x, const float* cos, const float* sin, int64_t half) {
   }
   if (i < half) {
     const size_t rest = static_cast<size_t>(half - i);
-    turn(load_tail(x + i, rest), load_tail(x + half + i, rest), load_tail(cos + i, rest), load_tail(sin + i, rest), a,
-         b);
+    turn(load_tail(x + i, rest), load_tail(x + half + i, rest), load_tail(cos + i, rest),
+         load_tail(sin + i, rest), a, b);
     store_tail(a, x + i, rest);
     store_tail(b, x + half + i, rest);
   }
 }
 
-HWY_INLINE float to_float(float v) { return v; }
-HWY_INLINE float to_float(uint16_t v) { return bfloat16_to_float(v); }
-HWY_INLINE void from_float(float v, float* to) { *to = v; }
-HWY_INLINE void from_float(float v, uint16_t* to) { *to = float_to_bfloat16(v); }
+HWY_INLINE float to_float(float v) {
+  return v;
+}
+HWY_INLINE float to_float(uint16_t v) {
+  return bfloat16_to_float(v);
+}
+HWY_INLINE void from_float(float v, float* to) {
+  *to = v;
+}
+HWY_INLINE void from_float(float v, uint16_t* to) {
+  *to = float_to_bfloat16(v);
+}
 
 template <typename T>
 void rotate_neighbours(T* x, const float* cos, const float* sin, int64_t half) {
@@ -100,8 +107,8 @@ void rotate_neighbours(T* x, const float* cos, const float* sin, int64_t half) {
 }
 
 template <typename T>
-void rotate_rows(T* x, const int32_t* positions, const float* cos, const float* sin, int64_t begin, int64_t end,
-                 int64_t row_width, int heads, int head_dim, int64_t half, bool interleaved) {
+void rotate_rows(T* x, const int32_t* positions, const float* cos, const float* sin, int64_t begin,
+                 int64_t end, int64_t row_width, int heads, int head_dim, int64_t half, bool interleaved) {
   for (int64_t r = begin; r < end; ++r) {
     const float* c = cos + positions[r] * half;
     const float* s = sin + positions[r] * half;
@@ -116,8 +123,9 @@ void rotate_rows(T* x, const int32_t* positions, const float* cos, const float* 
   }
 }
 
-void rotate_any(void* x, const int32_t* positions, const float* cos, const float* sin, int64_t begin, int64_t end,
-                int64_t row_width, int heads, int head_dim, int64_t half, bool interleaved, DType dtype) {
+void rotate_any(void* x, const int32_t* positions, const float* cos, const float* sin, int64_t begin,
+                int64_t end, int64_t row_width, int heads, int head_dim, int64_t half, bool interleaved,
+                DType dtype) {
   if (dtype == DType::BFloat16) {
     rotate_rows(static_cast<uint16_t*>(x), positions, cos, sin, begin, end, row_width, heads, head_dim, half,
                 interleaved);
@@ -127,8 +135,12 @@ void rotate_any(void* x, const int32_t* positions, const float* cos, const float
   }
 }
 
-void widen_range(const uint16_t* from, float* to, int64_t count) { convert_row(from, to, count); }
-void round_range(const float* from, uint16_t* to, int64_t count) { convert_row(from, to, count); }
+void widen_range(const uint16_t* from, float* to, int64_t count) {
+  convert_row(from, to, count);
+}
+void round_range(const float* from, uint16_t* to, int64_t count) {
+  convert_row(from, to, count);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace kraken::cpu
@@ -149,8 +161,8 @@ HWY_EXPORT(round_range);
 
 }  // namespace
 
-void embed(const int32_t* ids, const int32_t* positions, const void* table, const void* position_table, float* out,
-           int64_t rows, int64_t width, DType stored) {
+void embed(const int32_t* ids, const int32_t* positions, const void* table, const void* position_table,
+           float* out, int64_t rows, int64_t width, DType stored) {
   cap_highway_targets();
   KRAKEN_CHECK(stored != DType::Float16);
   parallel_ranges(rows, width, [&](int64_t begin, int64_t end) {
@@ -165,8 +177,8 @@ void gather_rows(const void* x, const int32_t* index, void* out, int64_t rows, i
   }
 }
 
-void rotate(void* x, const int32_t* positions, const float* cos, const float* sin, int64_t rows, int64_t row_width,
-            int heads, int head_dim, int dims, bool interleaved, DType dtype) {
+void rotate(void* x, const int32_t* positions, const float* cos, const float* sin, int64_t rows,
+            int64_t row_width, int heads, int head_dim, int dims, bool interleaved, DType dtype) {
   cap_highway_targets();
   KRAKEN_CHECK(dtype != DType::Float16 && dims % 2 == 0 && dims <= head_dim);
   parallel_ranges(rows, static_cast<int64_t>(heads) * dims * 2, [&](int64_t begin, int64_t end) {

@@ -1,16 +1,16 @@
-// float32 products for machines where oneDNN has no batch-reduce kernel: weights packed in panels of a few vectors
-// of columns, [n / panel][k][panel], and a tile of up to 6 rows held in registers. Every output is one chain of
-// multiply-adds over k from first to last, so a row's bits do not depend on M or on the number of threads.
+// float32 products for machines where oneDNN has no batch-reduce kernel: weights packed in panels of a few
+// vectors of columns, [n / panel][k][panel], and a tile of up to 6 rows held in registers. Every output is
+// one chain of multiply-adds over k from first to last, so a row's bits do not depend on M or on the number
+// of threads.
 #include <algorithm>
 #include <cstdint>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/linear_highway.cpp"
 #include "backend/cpu/highway_targets.h"
+#include "backend/cpu/simd-inl.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-
-#include "backend/cpu/simd-inl.h"
 
 #ifndef KRAKEN_CPU_LINEAR_HIGHWAY_ONCE_
 #define KRAKEN_CPU_LINEAR_HIGHWAY_ONCE_
@@ -38,7 +38,8 @@ namespace kraken::cpu {
 namespace HWY_NAMESPACE {
 
 constexpr int kTileRows = 6, kTileVectors = 2;
-constexpr int64_t kDepth = 512;  // of k at once: 6 rows of x and the panel's slice stay in the first-level cache
+constexpr int64_t kDepth =
+    512;  // of k at once: 6 rows of x and the panel's slice stay in the first-level cache
 
 // Continues the sums in y when `first` is false: float32 in memory is exactly what was in the register.
 template <int kRows>
@@ -114,7 +115,9 @@ void multiply_panel(const PanelJob& job) {
   }
 }
 
-PanelKernel panel_kernel() { return {static_cast<int64_t>(kTileVectors * hn::Lanes(DF())), multiply_panel}; }
+PanelKernel panel_kernel() {
+  return {static_cast<int64_t>(kTileVectors * hn::Lanes(DF())), multiply_panel};
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace kraken::cpu
@@ -145,7 +148,10 @@ const PanelKernel& chosen_kernel() {
 class HighwayLinear final : public LinearKernel {
  public:
   explicit HighwayLinear(const LinearSpec& spec)
-      : n_(spec.n), k_(spec.k), width_(chosen_kernel().panel_width), panels_((n_ + width_ - 1) / width_),
+      : n_(spec.n),
+        k_(spec.k),
+        width_(chosen_kernel().panel_width),
+        panels_((n_ + width_ - 1) / width_),
         packed_(static_cast<size_t>(panels_ * width_ * k_) * sizeof(float)) {
     if (spec.bias != nullptr) bias_.assign(spec.bias, spec.bias + n_);
     parallel_for(panels_, 2 * width_ * k_, [&](int64_t panel) { pack(spec, panel); });
@@ -175,7 +181,8 @@ class HighwayLinear final : public LinearKernel {
     float* to = packed_.as<float>() + panel * width_ * k_;
     for (int64_t column = 0; column < width_; ++column) {
       const int64_t row = panel * width_ + column;  // of the weight, [n, k]
-      for (int64_t k = 0; k < k_; ++k) to[k * width_ + column] = row < n_ ? element(spec, row * k_ + k) : 0.0f;
+      for (int64_t k = 0; k < k_; ++k)
+        to[k * width_ + column] = row < n_ ? element(spec, row * k_ + k) : 0.0f;
     }
   }
 

@@ -1,15 +1,15 @@
 // oneDNN matmul on weights packed once. The layout it picks at 128 rows serves every number of rows, and its
 // batch-reduce kernel adds up k in the same order for all of them: a row's bits do not depend on M or on the
-// number of threads (test/native/cpu_gemm_test.cpp checks it). Source and destination must be dense, otherwise
-// oneDNN silently falls to implementations that are up to hundreds of times slower.
+// number of threads (test/native/cpu_gemm_test.cpp checks it). Source and destination must be dense,
+// otherwise oneDNN silently falls to implementations that are up to hundreds of times slower.
+#include <omp.h>
+
 #include <cstring>
 #include <list>
+#include <oneapi/dnnl/dnnl.hpp>
 #include <string>
 #include <unordered_map>
 #include <vector>
-
-#include <oneapi/dnnl/dnnl.hpp>
-#include <omp.h>
 
 #include "backend/cpu/aligned_buffer.h"
 #include "backend/cpu/linear_kernel.h"

@@ -1,11 +1,11 @@
-// Loops over the calling thread's OpenMP team, kept out of the per-target code: an outlined OpenMP function would not
-// reliably inherit the instruction set chosen by Highway's pragmas.
+// Loops over the calling thread's OpenMP team, kept out of the per-target code: an outlined OpenMP function
+// would not reliably inherit the instruction set chosen by Highway's pragmas.
 #pragma once
+
+#include <omp.h>
 
 #include <algorithm>
 #include <cstdint>
-
-#include <omp.h>
 
 namespace kraken::cpu {
 

@@ -1,5 +1,5 @@
-// Per-target helpers over Highway: exact tails without reading or writing past the end, bfloat16 memory as float32
-// vectors, and exponentials. Included once per target.
+// Per-target helpers over Highway: exact tails without reading or writing past the end, bfloat16 memory as
+// float32 vectors, and exponentials. Included once per target.
 #if defined(KRAKEN_CPU_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KRAKEN_CPU_SIMD_INL_H_
 #undef KRAKEN_CPU_SIMD_INL_H_
@@ -47,10 +47,18 @@ HWY_INLINE hn::Vec<DH> round_to_bf16(VF v) {
   return hn::TruncateTo(DH(), hn::IfThenElse(is_nan, quiet, rounded));
 }
 
-HWY_INLINE VF load(const float* p) { return hn::LoadU(DF(), p); }
-HWY_INLINE VF load(const uint16_t* p) { return widen_bf16(hn::LoadU(DH(), p)); }
-HWY_INLINE void store(VF v, float* p) { hn::StoreU(v, DF(), p); }
-HWY_INLINE void store(VF v, uint16_t* p) { hn::StoreU(round_to_bf16(v), DH(), p); }
+HWY_INLINE VF load(const float* p) {
+  return hn::LoadU(DF(), p);
+}
+HWY_INLINE VF load(const uint16_t* p) {
+  return widen_bf16(hn::LoadU(DH(), p));
+}
+HWY_INLINE void store(VF v, float* p) {
+  hn::StoreU(v, DF(), p);
+}
+HWY_INLINE void store(VF v, uint16_t* p) {
+  hn::StoreU(round_to_bf16(v), DH(), p);
+}
 
 // The first `count` lanes, zeros above; 0 < count < Lanes.
 HWY_INLINE VF load_tail(const float* p, size_t count) {
@@ -88,8 +96,8 @@ HWY_INLINE void store_tail(VF v, uint16_t* p, size_t count) {
   }
 }
 
-// 2^x by a polynomial of degree `kDegree` on [-½, ½] (relative error: 6 → 2e-9, 3 → 1e-4), exactly 0 below -126
-// and for -∞, saturating at 2^127·√2; x = 0 gives exactly 1.
+// 2^x by a polynomial of degree `kDegree` on [-½, ½] (relative error: 6 → 2e-9, 3 → 1e-4), exactly 0 below
+// -126 and for -∞, saturating at 2^127·√2; x = 0 gives exactly 1.
 template <int kDegree>
 HWY_INLINE VF exp2(VF x) {
   const DF df;
