@@ -4,7 +4,9 @@
 
 namespace kraken {
 
-std::vector<const Backend*> all_backends() { return {&cpu_backend(), &tensorrt_backend(), &trtllm_backend()}; }
+std::vector<const Backend*> all_backends() {
+  return {&cpu_backend(), &tensorrt_backend(), &trtllm_backend()};
+}
 
 const Backend& find_backend(const std::string& name) {
   for (const Backend* backend : all_backends()) {

@@ -73,12 +73,13 @@ class Backend {
   // Tokens per KV block, and bytes of one block on the given rank (all layers).
   virtual int kv_block_tokens() const = 0;
   virtual size_t kv_block_bytes(const Graph& graph, DType dtype) const = 0;
-  virtual std::unique_ptr<RankModel> compile(const Graph& graph, const RankFile& weights, Communicator& communicator,
+  virtual std::unique_ptr<RankModel> compile(const Graph& graph, const RankFile& weights,
+                                             Communicator& communicator,
                                              const CompileOptions& options) const = 0;
 };
 
-// "cpu", "tensorrt" or "tensorrt-llm". Throws ERR_OPTION for another name. A backend this build lacks is a stub
-// whose capability() says why and whose compile() throws ERR_BACKEND_UNAVAILABLE.
+// "cpu", "tensorrt" or "tensorrt-llm". Throws ERR_OPTION for another name. A backend this build lacks is a
+// stub whose capability() says why and whose compile() throws ERR_BACKEND_UNAVAILABLE.
 const Backend& find_backend(const std::string& name);
 std::vector<const Backend*> all_backends();
 

@@ -4,7 +4,9 @@
 
 namespace kraken {
 
-size_t size_of(DType dtype) { return dtype == DType::Float32 ? 4 : 2; }
+size_t size_of(DType dtype) {
+  return dtype == DType::Float32 ? 4 : 2;
+}
 
 const char* name_of(DType dtype) {
   switch (dtype) {

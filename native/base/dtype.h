@@ -15,7 +15,9 @@ const char* name_of(DType dtype);
 // Accepts "float32", "float16", "bfloat16"; throws ERR_OPTION otherwise.
 DType parse_dtype(const std::string& name);
 
-inline float bfloat16_to_float(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+inline float bfloat16_to_float(uint16_t bits) {
+  return std::bit_cast<float>(uint32_t{bits} << 16);
+}
 
 // Round to nearest, ties to even; NaN stays NaN.
 inline uint16_t float_to_bfloat16(float value) {

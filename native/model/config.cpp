@@ -75,8 +75,8 @@ ModelConfig parse_model_config(const std::string& json) {
   } catch (const Json::exception& error) {
     throw Error("ERR_CONFIG", std::string("model config: ") + error.what());
   }
-  for (const int size : {config.ways, config.layers, config.width, config.heads, config.kv_heads, config.head_dim,
-                         config.ffn, config.vocab, config.max_positions}) {
+  for (const int size : {config.ways, config.layers, config.width, config.heads, config.kv_heads,
+                         config.head_dim, config.ffn, config.vocab, config.max_positions}) {
     if (size < 1) throw Error("ERR_CONFIG", "model config: sizes must be positive");
   }
   if (config.heads % config.kv_heads != 0) {

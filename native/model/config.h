@@ -21,7 +21,7 @@ struct NormConfig {
 struct RotaryConfig {
   int dims = 0;  // 0: no rotation
   double base = 10000.0;
-  bool interleaved = false;            // pairs (0,1),(2,3)… instead of (i, i + dims/2)
+  bool interleaved = false;             // pairs (0,1),(2,3)… instead of (i, i + dims/2)
   std::vector<double> frequency_scale;  // one factor per pair; empty: none
 };
 

@@ -63,8 +63,9 @@ Graph build_graph(const ModelConfig& config, const GraphOptions& options) {
   if (!splits(config, options.ranks)) {
     const std::string must = config.architecture == Architecture::Kraken
                                  ? "must divide the model's ways (" + std::to_string(config.ways) + ")"
-                                 : "must divide the model's attention heads (" + std::to_string(config.heads) +
-                                       ", key/value heads " + std::to_string(config.kv_heads) + ")";
+                                 : "must divide the model's attention heads (" +
+                                       std::to_string(config.heads) + ", key/value heads " +
+                                       std::to_string(config.kv_heads) + ")";
     throw Error("ERR_RANKS", "`ranks` " + must + ": got " + std::to_string(options.ranks) + "; " +
                                  list(valid_rank_counts(config, 64)) + " would work");
   }
@@ -88,7 +89,8 @@ std::string describe(const Graph& graph) {
   const auto tensor = [&](TensorId id) {
     const TensorInfo& info = graph.tensors[static_cast<size_t>(id)];
     std::ostringstream text;
-    text << "%" << id << "[" << info.ways << "," << (info.rows == Rows::Tokens ? "T" : "B") << "," << info.width << "]";
+    text << "%" << id << "[" << info.ways << "," << (info.rows == Rows::Tokens ? "T" : "B") << ","
+         << info.width << "]";
     return text.str();
   };
   for (const Op& op : graph.ops) {

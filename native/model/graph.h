@@ -1,5 +1,6 @@
-// The Graph: one rank's share of a model as a list of ops; docs/architecture.md lists the ops. Every architecture builds one,
-// every backend lowers one. T = tokens of a step (packed), W = ways on this rank, B = rows whose logits are wanted.
+// The Graph: one rank's share of a model as a list of ops; docs/architecture.md lists the ops. Every
+// architecture builds one, every backend lowers one. T = tokens of a step (packed), W = ways on this rank, B
+// = rows whose logits are wanted.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,8 @@ using WeightId = int;
 inline constexpr int kNone = -1;
 
 enum class OpKind {
-  Embed,       // ids[T], positions[T] → x[W,T,d]                       weight: token table, bias: position table
-  Norm,        // x → Norm(x)                                            weight, bias
+  Embed,  // ids[T], positions[T] → x[W,T,d]                       weight: token table, bias: position table
+  Norm,   // x → Norm(x)                                            weight, bias
   Linear,      // x[W,M,k] → [W,M,n]: x·weightᵀ (+ bias), activation, (+ residual)
   Attention,   // qkv[W,T,(h+2·kv)·hd] → [W,T,h·hd], or [W,B,h·hd] when last_tokens
   AllReduce,   // x[W,M,d] → Σ over ways and ranks [M,d] (+ residual); blocking

@@ -61,7 +61,8 @@ TensorId GraphBuilder::like(TensorId x, std::string name, int width) {
   return tensor(std::move(name), info.ways, info.rows, width > 0 ? width : info.width);
 }
 
-Op& GraphBuilder::op(OpKind kind, std::string name, int layer, std::vector<TensorId> inputs, TensorId output) {
+Op& GraphBuilder::op(OpKind kind, std::string name, int layer, std::vector<TensorId> inputs,
+                     TensorId output) {
   Op op{};
   op.kind = kind;
   op.name = std::move(name);
@@ -79,7 +80,8 @@ WeightId GraphBuilder::weight(std::string name, WeightRole role, std::vector<int
 }
 
 template <typename PiecesOfWay>
-WeightId GraphBuilder::per_way(std::string name, WeightRole role, std::vector<int64_t> shape, PiecesOfWay pieces_of) {
+WeightId GraphBuilder::per_way(std::string name, WeightRole role, std::vector<int64_t> shape,
+                               PiecesOfWay pieces_of) {
   const int64_t per_way = product(shape) / shape[0];
   std::vector<WeightPiece> all;
   for (int way = 0; way < ways(); ++way) {
@@ -105,8 +107,8 @@ void GraphBuilder::check_rows(TensorId a, TensorId b) const {
 TensorId GraphBuilder::embed() {
   const int64_t d = config().width;
   const TensorId x = tensor("embed", ways(), Rows::Tokens, config().width);
-  const WeightId table =
-      weight("embed.tokens", WeightRole::Table, {config().vocab, d}, {whole("embed.tokens", {config().vocab, d})});
+  const WeightId table = weight("embed.tokens", WeightRole::Table, {config().vocab, d},
+                                {whole("embed.tokens", {config().vocab, d})});
   WeightId positions = kNone;
   if (config().learned_positions) {
     positions = weight("embed.positions", WeightRole::Table, {config().max_positions, d},
@@ -140,7 +142,9 @@ void GraphBuilder::norm_weights(Op& norm, int layer, const char* which) {
 }
 
 namespace {
-std::string layer_name(int layer, const char* what) { return "layers." + std::to_string(layer) + "." + what; }
+std::string layer_name(int layer, const char* what) {
+  return "layers." + std::to_string(layer) + "." + what;
+}
 }  // namespace
 
 TensorId GraphBuilder::norm(int layer, const char* which, TensorId x) {
@@ -197,7 +201,8 @@ TensorId GraphBuilder::attention(int layer, TensorId x, TensorId residual) {
   in.weight = per_way(layer_name(layer, "attn.qkv.weight"), WeightRole::Matrix, {w, rows, d},
                       qkv_pieces(".weight", {d}));
   if (config().bias.qkv) {
-    in.bias = per_way(layer_name(layer, "attn.qkv.bias"), WeightRole::Vector, {w, rows}, qkv_pieces(".bias", {}));
+    in.bias =
+        per_way(layer_name(layer, "attn.qkv.bias"), WeightRole::Vector, {w, rows}, qkv_pieces(".bias", {}));
   }
 
   const auto width = static_cast<int>(heads_.size * hd);
@@ -209,10 +214,11 @@ TensorId GraphBuilder::attention(int layer, TensorId x, TensorId residual) {
   Op& proj = op(OpKind::Linear, layer_name(layer, "attn.proj"), layer, {heads}, out);
   if (residual != kNone) check_rows(residual, out);
   proj.residual = residual;
-  proj.weight = per_way(layer_name(layer, "attn.proj.weight"), WeightRole::Matrix, {w, d, width}, [&](int way) {
-    return std::vector<WeightPiece>{
-        {at(layer, way) + "attn.proj.weight", {0, heads_.begin, 0}, {d, heads_.size, hd}, 0}};
-  });
+  proj.weight =
+      per_way(layer_name(layer, "attn.proj.weight"), WeightRole::Matrix, {w, d, width}, [&](int way) {
+        return std::vector<WeightPiece>{
+            {at(layer, way) + "attn.proj.weight", {0, heads_.begin, 0}, {d, heads_.size, hd}, 0}};
+      });
   // The sum over ranks must hold the bias once.
   const bool bias_here = graph_.rank == 0 || config().architecture == Architecture::Kraken;
   if (config().bias.attn_proj && bias_here) {
@@ -245,9 +251,11 @@ TensorId GraphBuilder::mlp(int layer, TensorId x, TensorId residual) {
       return pieces;
     };
   };
-  up.weight = per_way(layer_name(layer, "mlp.up.weight"), WeightRole::Matrix, {w, rows, d}, up_pieces(".weight", true));
+  up.weight = per_way(layer_name(layer, "mlp.up.weight"), WeightRole::Matrix, {w, rows, d},
+                      up_pieces(".weight", true));
   if (config().bias.mlp) {
-    up.bias = per_way(layer_name(layer, "mlp.up.bias"), WeightRole::Vector, {w, rows}, up_pieces(".bias", false));
+    up.bias =
+        per_way(layer_name(layer, "mlp.up.bias"), WeightRole::Vector, {w, rows}, up_pieces(".bias", false));
   }
 
   const TensorId out = like(hidden, layer_name(layer, "mlp.down"), config().width);
@@ -289,7 +297,8 @@ TensorId GraphBuilder::conjunction(TensorId x) {
   linear.weight = per_way("conjunction.weight", WeightRole::Matrix, {w, d, d}, [&](int way) {
     return std::vector<WeightPiece>{{"conjunction.weight", {0, graph_.first_way + way, 0}, {d, 1, d}, 0}};
   });
-  if (config().bias.conjunction && graph_.rank == 0) {  // once in the sum: the first way has it, others are zero
+  if (config().bias.conjunction &&
+      graph_.rank == 0) {  // once in the sum: the first way has it, others are zero
     linear.bias = weight("conjunction.bias", WeightRole::Vector, {w, d}, {whole("conjunction.bias", {d})});
   }
   return all_reduce(kNone, "conjunction.sum", part, kNone);
@@ -303,7 +312,8 @@ Graph GraphBuilder::finish(TensorId hidden) {
   norm_weights(op(OpKind::Norm, "final_norm", kNone, {hidden}, normed), "final_norm", {"final_norm"});
   graph_.logits = tensor("logits", 1, Rows::Wanted, config().vocab);
   Op& head = op(OpKind::LogitsHead, "head", kNone, {normed}, graph_.logits);
-  head.weight = weight("head.weight", WeightRole::Matrix, {1, size, d}, {{"head.weight", {begin, 0}, {size, d}, 0}});
+  head.weight =
+      weight("head.weight", WeightRole::Matrix, {1, size, d}, {{"head.weight", {begin, 0}, {size, d}, 0}});
   if (config().bias.head) {
     head.bias = weight("head.bias", WeightRole::Vector, {1, size}, {{"head.bias", {begin}, {size}, 0}});
   }

@@ -1,4 +1,5 @@
-// Builds Graphs op by op: names, shapes and weights of one rank's share. Used by the files of the architectures.
+// Builds Graphs op by op: names, shapes and weights of one rank's share. Used by the files of the
+// architectures.
 #pragma once
 
 #include <string>
@@ -48,7 +49,8 @@ class GraphBuilder {
   TensorId tensor(std::string name, int ways, Rows rows, int width);
   TensorId like(TensorId x, std::string name, int width = 0);
   Op& op(OpKind kind, std::string name, int layer, std::vector<TensorId> inputs, TensorId output);
-  WeightId weight(std::string name, WeightRole role, std::vector<int64_t> shape, std::vector<WeightPiece> pieces);
+  WeightId weight(std::string name, WeightRole role, std::vector<int64_t> shape,
+                  std::vector<WeightPiece> pieces);
   std::string at(int layer, int way) const;
   void norm_weights(Op& op, const std::string& name, const std::vector<std::string>& sources);
   void norm_weights(Op& op, int layer, const char* which);

@@ -1,5 +1,6 @@
-// Ladder-Residual (arXiv 2501.06589) on a sequential block: every module reads the stream without the output of the
-// module right before it, whose all-reduce runs meanwhile. Two overlapped all-reduces a layer, a blocking one at the end.
+// Ladder-Residual (arXiv 2501.06589) on a sequential block: every module reads the stream without the output
+// of the module right before it, whose all-reduce runs meanwhile. Two overlapped all-reduces a layer, a
+// blocking one at the end.
 #include "model/graph_builder.h"
 
 namespace kraken {

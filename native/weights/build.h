@@ -1,5 +1,5 @@
-// Cuts a checkpoint into the ranks' engine files: streams every weight through a small buffer, so a checkpoint
-// larger than memory can be built.
+// Cuts a checkpoint into the ranks' engine files: streams every weight through a small buffer, so a
+// checkpoint larger than memory can be built.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ struct BuildOptions {
 // Called now and then with bytes written and bytes in all (any thread, one at a time); false cancels.
 using BuildProgress = std::function<bool(uint64_t written, uint64_t total)>;
 
-// Throws kraken::Error: ERR_RANKS, ERR_CHECKPOINT_*, ERR_IO; ERR_ABORTED when cancelled. Files may be incomplete then: the
-// caller removes the directory.
+// Throws kraken::Error: ERR_RANKS, ERR_CHECKPOINT_*, ERR_IO; ERR_ABORTED when cancelled. Files may be
+// incomplete then: the caller removes the directory.
 void build_rank_files(const BuildOptions& options, const BuildProgress& progress);
 
 }  // namespace kraken

@@ -46,8 +46,8 @@ RankFile RankFile::open(const std::string& path) {
     for (const auto& [name, tensor] : header.items()) {
       if (name == "__metadata__") continue;
       const auto offsets = tensor.at("data_offsets").get<std::vector<uint64_t>>();
-      Entry entry{dtype_of(tensor.at("dtype").get<std::string>()), tensor.at("shape").get<std::vector<int64_t>>(),
-                  nullptr, 0};
+      Entry entry{dtype_of(tensor.at("dtype").get<std::string>()),
+                  tensor.at("shape").get<std::vector<int64_t>>(), nullptr, 0};
       if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > body_bytes) {
         throw corrupt(name + " lies outside the file");
       }
@@ -66,7 +66,8 @@ RankFile RankFile::open(const std::string& path) {
 
 const RankFile::Entry& RankFile::get(const std::string& name, const std::vector<int64_t>& shape) const {
   const auto found = entries_.find(name);
-  if (found == entries_.end()) throw Error("ERR_ENGINE_CORRUPT", path_ + " lacks " + name + "; build the engine again");
+  if (found == entries_.end())
+    throw Error("ERR_ENGINE_CORRUPT", path_ + " lacks " + name + "; build the engine again");
   if (found->second.shape != shape) {
     throw Error("ERR_ENGINE_CORRUPT", path_ + ": " + name + " has shape " + text_of(found->second.shape) +
                                           ", expected " + text_of(shape) + "; build the engine again");

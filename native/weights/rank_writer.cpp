@@ -29,7 +29,8 @@ int64_t elements(const WeightSpec& weight) {
 std::vector<const WeightSpec*> in_file_order(const Graph& graph) {
   std::vector<const WeightSpec*> order;
   for (const WeightSpec& weight : graph.weights) order.push_back(&weight);
-  std::ranges::stable_partition(order, [](const WeightSpec* weight) { return weight->role == WeightRole::Vector; });
+  std::ranges::stable_partition(order,
+                                [](const WeightSpec* weight) { return weight->role == WeightRole::Vector; });
   return order;
 }
 

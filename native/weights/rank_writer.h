@@ -1,5 +1,5 @@
-// Writes one rank's engine file: safetensors with the Graph's weights, float32 vectors first (which keeps every
-// tensor aligned to its element size).
+// Writes one rank's engine file: safetensors with the Graph's weights, float32 vectors first (which keeps
+// every tensor aligned to its element size).
 #pragma once
 
 #include <cstdint>

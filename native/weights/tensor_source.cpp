@@ -19,20 +19,22 @@ uint64_t fnv1a(const std::string& text) {
 
 constexpr uint64_t kGolden = 0x9e3779b97f4a7c15u;
 
-// splitmix64 of the i-th state; the sum of four 16-bit uniforms is close enough to normal for random weights, and
-// exact integer arithmetic makes it identical everywhere.
+// splitmix64 of the i-th state; the sum of four 16-bit uniforms is close enough to normal for random weights,
+// and exact integer arithmetic makes it identical everywhere.
 float random_element(const RandomSource& source, uint64_t index) {
   uint64_t z = source.key + (index + 1) * kGolden;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
   z ^= z >> 31;
-  const auto sum = static_cast<int64_t>((z & 0xffff) + ((z >> 16) & 0xffff) + ((z >> 32) & 0xffff) + (z >> 48));
+  const auto sum =
+      static_cast<int64_t>((z & 0xffff) + ((z >> 16) & 0xffff) + ((z >> 32) & 0xffff) + (z >> 48));
   constexpr double deviation = 37837.2271;  // √((65536² − 1) / 3)
   return static_cast<float>(source.std * static_cast<double>(sum - 131070) / deviation);
 }
 
 template <typename Load>
-void read_strided(const std::byte* data, int64_t stride, int64_t count, size_t element, float* out, Load load) {
+void read_strided(const std::byte* data, int64_t stride, int64_t count, size_t element, float* out,
+                  Load load) {
   const auto step = stride * static_cast<int64_t>(element);
   for (int64_t i = 0; i < count; ++i) out[i] = load(data + i * step);
 }
@@ -63,7 +65,8 @@ void read_run(const FileSource& source, int64_t element, int64_t stride, int64_t
                    [&](const std::byte* at) { return bfloat16_to_float(load16(at)); });
       return;
     case DType::Float16:
-      read_strided(data, stride, count, size, out, [&](const std::byte* at) { return float16_to_float(load16(at)); });
+      read_strided(data, stride, count, size, out,
+                   [&](const std::byte* at) { return float16_to_float(load16(at)); });
       return;
   }
 }
@@ -106,7 +109,8 @@ TensorSources TensorSources::parse(const std::string& text) {
       tensor.from = std::move(source);
     } else if (from == "random") {
       const auto seed = view.at("seed").get<uint64_t>();
-      tensor.from = RandomSource{fnv1a(view.value("name", name)) ^ (seed * kGolden), view.at("std").get<double>()};
+      tensor.from =
+          RandomSource{fnv1a(view.value("name", name)) ^ (seed * kGolden), view.at("std").get<double>()};
     } else {
       KRAKEN_CHECK(from == "constant");
       tensor.from = ConstantSource{view.at("value").get<float>()};
@@ -122,7 +126,8 @@ const TensorSource& TensorSources::get(const std::string& name) const {
   return found->second;
 }
 
-void read_piece(const TensorSource& tensor, const WeightPiece& piece, int64_t first, int64_t count, float* out) {
+void read_piece(const TensorSource& tensor, const WeightPiece& piece, int64_t first, int64_t count,
+                float* out) {
   const size_t rank = tensor.shape.size();
   KRAKEN_CHECK(piece.begin.size() == rank && piece.size.size() == rank && rank > 0);
   for (size_t i = 0; i < rank; ++i) {
@@ -152,7 +157,8 @@ void read_piece(const TensorSource& tensor, const WeightPiece& piece, int64_t fi
     if (file != nullptr) {
       read_run(*file, strided, file->strides[rank - 1], length, to);
     } else if (const auto* random = std::get_if<RandomSource>(&tensor.from)) {
-      for (int64_t i = 0; i < length; ++i) to[i] = random_element(*random, static_cast<uint64_t>(row_major + i));
+      for (int64_t i = 0; i < length; ++i)
+        to[i] = random_element(*random, static_cast<uint64_t>(row_major + i));
     } else {
       std::fill_n(to, length, std::get<ConstantSource>(tensor.from).value);
     }
@@ -162,8 +168,9 @@ void read_piece(const TensorSource& tensor, const WeightPiece& piece, int64_t fi
   float poison = 0;
   for (int64_t i = 0; i < count; ++i) poison += out[i] - out[i];
   if (!(poison == 0)) {
-    throw Error("ERR_CHECKPOINT_VALUES", tensor.name + " holds NaN or infinite values: the training run diverged, or "
-                                                       "the file was written wrongly");
+    throw Error("ERR_CHECKPOINT_VALUES", tensor.name +
+                                             " holds NaN or infinite values: the training run diverged, or "
+                                             "the file was written wrongly");
   }
 }
 

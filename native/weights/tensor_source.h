@@ -1,5 +1,5 @@
-// Where the elements of canonical checkpoint tensors come from: files (any strides), seeded random numbers, constants.
-// The JSON is lib/checkpoint/checkpoint-index.ts's TensorView by name.
+// Where the elements of canonical checkpoint tensors come from: files (any strides), seeded random numbers,
+// constants. The JSON is lib/checkpoint/checkpoint-index.ts's TensorView by name.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +51,7 @@ class TensorSources {
 
 // Reads elements [first, first + count) of the piece, in its own row-major order, as float32.
 // Throws ERR_CHECKPOINT_VALUES for NaN or infinity.
-void read_piece(const TensorSource& source, const WeightPiece& piece, int64_t first, int64_t count, float* out);
+void read_piece(const TensorSource& source, const WeightPiece& piece, int64_t first, int64_t count,
+                float* out);
 
 }  // namespace kraken

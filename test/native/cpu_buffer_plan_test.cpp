@@ -1,6 +1,6 @@
-#include "backend/cpu/buffer_plan.h"
-
 #include <gtest/gtest.h>
+
+#include "backend/cpu/buffer_plan.h"
 
 namespace kraken::cpu {
 namespace {

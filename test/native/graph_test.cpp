@@ -13,7 +13,8 @@ namespace {
 
 using test::small_config;
 
-const Architecture kAll[] = {Architecture::Kraken, Architecture::Gpt, Architecture::Parallel, Architecture::Ladder};
+const Architecture kAll[] = {Architecture::Kraken, Architecture::Gpt, Architecture::Parallel,
+                             Architecture::Ladder};
 
 int64_t product(const std::vector<int64_t>& sizes) {
   int64_t total = 1;
@@ -48,7 +49,8 @@ TEST(Graph, RanksShareMatricesWithoutGapOrOverlap) {
     const auto elements = [&](int ranks) {
       std::map<std::string, int64_t> by_source;
       for (int rank = 0; rank < ranks; ++rank) {
-        for (const WeightSpec& weight : build_graph(small_config(architecture), {rank, ranks, true}).weights) {
+        for (const WeightSpec& weight :
+             build_graph(small_config(architecture), {rank, ranks, true}).weights) {
           if (weight.role != WeightRole::Matrix) continue;
           for (const WeightPiece& piece : weight.pieces) by_source[piece.source] += product(piece.size);
         }

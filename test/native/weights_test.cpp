@@ -34,7 +34,8 @@ class WeightsTest : public ::testing::Test {
   template <typename T>
   std::string write(const std::string& name, const std::vector<T>& values) const {
     std::ofstream out(path(name), std::ios::binary);
-    out.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(T)));
+    out.write(reinterpret_cast<const char*>(values.data()),
+              static_cast<std::streamsize>(values.size() * sizeof(T)));
     return path(name);
   }
 
@@ -77,11 +78,11 @@ TEST_F(WeightsTest, ReadsHalfPrecision) {
   const std::string half = write<uint16_t>("half.bin", {0x3c00, 0xc000, 0x0001, 0x7bff});
   const std::string brain = write<uint16_t>("brain.bin", {0x3f80, 0xc020});
   const auto view = [](const std::string& file, const char* dtype, int64_t n) {
-    return Json{{"source", "file"}, {"file", file},   {"offset", 0},
+    return Json{{"source", "file"}, {"file", file}, {"offset", 0},
                 {"dtype", dtype},   {"shape", {n}}, {"strides", {1}}};
   };
-  const TensorSources sources =
-      TensorSources::parse(Json{{"half", view(half, "float16", 4)}, {"brain", view(brain, "bfloat16", 2)}}.dump());
+  const TensorSources sources = TensorSources::parse(
+      Json{{"half", view(half, "float16", 4)}, {"brain", view(brain, "bfloat16", 2)}}.dump());
   std::vector<float> out(4);
   read_piece(sources.get("half"), {"half", {0}, {4}, 0}, 0, 4, out.data());
   EXPECT_EQ(out, (std::vector<float>{1.0f, -2.0f, 0x1p-24f, 65504.0f}));
@@ -106,7 +107,10 @@ TEST_F(WeightsTest, RefusesTruncatedFilesAndBadValues) {
   EXPECT_EQ(code_of([&] { TensorSources::parse(view(3, 4)); }), "ERR_CHECKPOINT_FORMAT");
   const TensorSources sources = TensorSources::parse(view(3, 0));
   float out[3];
-  EXPECT_EQ(code_of([&] { read_piece(sources.get("t"), {"t", {0}, {3}, 0}, 0, 3, out); }), "ERR_CHECKPOINT_VALUES");
+  EXPECT_EQ(code_of([&] {
+              read_piece(sources.get("t"), {"t", {0}, {3}, 0}, 0, 3, out);
+            }),
+            "ERR_CHECKPOINT_VALUES");
   EXPECT_EQ(code_of([&] { sources.get("absent"); }), "ERR_CHECKPOINT_TENSORS");
   EXPECT_EQ(code_of([] { MappedFile("/nonexistent/file"); }), "ERR_IO");
 }
@@ -216,7 +220,8 @@ TEST_F(WeightsTest, ConjunctionOfAWayIsItsColumns) {
   const ModelConfig config = test::small_config(Architecture::Kraken);
   for (const int ranks : {1, 4}) {
     fs::create_directory(path("k" + std::to_string(ranks)));
-    build_rank_files({config_json(config), random_tensors(config), ranks, DType::Float32, path("k" + std::to_string(ranks))},
+    build_rank_files({config_json(config), random_tensors(config), ranks, DType::Float32,
+                      path("k" + std::to_string(ranks))},
                      {});
   }
   const RankFile whole = RankFile::open(path("k1/rank0.engine"));
@@ -237,7 +242,8 @@ TEST_F(WeightsTest, FailuresAreCodedAndCancelStops) {
   const BuildOptions options{config_json(config), random_tensors(config), 2, DType::BFloat16, path("out")};
   EXPECT_EQ(code_of([&] { build_rank_files(options, {}); }), "ERR_IO");  // no such directory
   fs::create_directory(path("out"));
-  EXPECT_EQ(code_of([&] { build_rank_files(options, [](uint64_t, uint64_t) { return false; }); }), "ERR_ABORTED");
+  EXPECT_EQ(code_of([&] { build_rank_files(options, [](uint64_t, uint64_t) { return false; }); }),
+            "ERR_ABORTED");
   BuildOptions wrong = options;
   wrong.ranks = 5;
   EXPECT_EQ(code_of([&] { build_rank_files(wrong, {}); }), "ERR_RANKS");
@@ -251,10 +257,11 @@ TEST_F(WeightsTest, FullDiskIsACodedError) {
   const ModelConfig config = test::small_config(Architecture::Gpt);
   fs::create_directory(path("full"));
   fs::create_symlink("/dev/full", path("full/rank0.engine"));
-  EXPECT_EQ(code_of([&] {
-              build_rank_files({config_json(config), random_tensors(config), 1, DType::Float32, path("full")}, {});
-            }),
-            "ERR_IO");
+  EXPECT_EQ(
+      code_of([&] {
+        build_rank_files({config_json(config), random_tensors(config), 1, DType::Float32, path("full")}, {});
+      }),
+      "ERR_IO");
 }
 
 TEST_F(WeightsTest, DamagedRankFilesAreRefused) {
@@ -265,7 +272,8 @@ TEST_F(WeightsTest, DamagedRankFilesAreRefused) {
   EXPECT_EQ(bytes(""), "ERR_ENGINE_CORRUPT");
   EXPECT_EQ(bytes("short"), "ERR_ENGINE_CORRUPT");
   EXPECT_EQ(bytes(std::string("\xff\xff\xff\xff\xff\xff\xff\x7f{}", 10)), "ERR_ENGINE_CORRUPT");
-  EXPECT_EQ(bytes(std::string("\x02\0\0\0\0\0\0\0[]", 10)), "no error");  // no tensors: refused when asked for one
+  EXPECT_EQ(bytes(std::string("\x02\0\0\0\0\0\0\0[]", 10)),
+            "no error");  // no tensors: refused when asked for one
   EXPECT_EQ(bytes(std::string("\x02\0\0\0\0\0\0\0{", 9)), "ERR_ENGINE_CORRUPT");
   const std::string header = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
   std::string file(8, '\0');

@@ -13,9 +13,9 @@ namespace kraken::cpu {
 
 // One KV block of one layer holds kBlockTokens tokens of every (way, key/value head):
 // K [ceil(hd/2)][64 tokens][2] and V [64/2 tokens][hd rounded up to 16][2] in bfloat16 pairs (with single
-// float32 units instead of pairs in float32: K [hd][64], V [64][hd rounded up to 16]), so that append transposes and
-// the tile only multiplies. A block needs no clearing before its first or next use: whatever it holds is either
-// overwritten or masked.
+// float32 units instead of pairs in float32: K [hd][64], V [64][hd rounded up to 16]), so that append
+// transposes and the tile only multiplies. A block needs no clearing before its first or next use: whatever
+// it holds is either overwritten or masked.
 inline constexpr int kBlockTokens = 64;
 
 struct AttentionShape {
@@ -33,7 +33,8 @@ struct AttentionCall {
   const void* qkv = nullptr;  // [W, T, (h + 2·kv)·hd]: queries, keys, values; rotated already
   int64_t tokens = 0;         // T
   std::span<const StepBatch::Sequence> sequences;
-  std::byte* cache = nullptr;  // this layer's blocks: block i at cache + i · block_stride; any alignment, 64 is fastest
+  std::byte* cache =
+      nullptr;  // this layer's blocks: block i at cache + i · block_stride; any alignment, 64 is fastest
   size_t block_stride = 0;
   // Rows of T whose output is wanted, ascending; output row r belongs to wanted[r]. Empty span with
   // all_rows = true: all of them.

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "backend/cpu/exp2_avx512.h"
+#include "backend/cpu/unroll.h"
 
 // GCC 12 takes the deliberately undefined operand of its own intrinsics for a mistake of ours (GCC bug
 // 105593).
@@ -36,7 +37,9 @@ template <int kRows, int kVectors>
 void score_tile(const RowGroup& group, const uint32_t* k, int position, float* scores,
                 float (*maxima)[kMostLanes]) {
   __m512 sum[kRows][kVectors];
+  KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
+    KRAKEN_UNROLL
     for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
   }
   const auto* q = reinterpret_cast<const int*>(group.query);
@@ -44,24 +47,31 @@ void score_tile(const RowGroup& group, const uint32_t* k, int position, float* s
   const int pitch = group.padded / 2;
   for (int unit = 0; unit < units; ++unit, k += kCacheBlock, ++q) {
     __m512i key[kVectors];
+    KRAKEN_UNROLL
     for (int v = 0; v < kVectors; ++v) key[v] = _mm512_loadu_si512(k + v * 16);
+    KRAKEN_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const __m512i query = _mm512_set1_epi32(q[r * pitch]);
+      KRAKEN_UNROLL
       for (int v = 0; v < kVectors; ++v) sum[r][v] = dot(sum[r][v], query, key[v]);
     }
   }
   if (position + kVectors * 16 > group.keys[0]) {
     const __m512 never = _mm512_set1_ps(-__builtin_inff());
     const __m512i index = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    KRAKEN_UNROLL
     for (int r = 0; r < kRows; ++r) {
+      KRAKEN_UNROLL
       for (int v = 0; v < kVectors; ++v) {
         const __m512i seen = _mm512_set1_epi32(group.keys[r] - position - v * 16);
         sum[r][v] = _mm512_mask_blend_ps(_mm512_cmplt_epi32_mask(index, seen), never, sum[r][v]);
       }
     }
   }
+  KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
     __m512 most = _mm512_load_ps(maxima[r]);
+    KRAKEN_UNROLL
     for (int v = 0; v < kVectors; ++v) {
       most = _mm512_max_ps(most, sum[r][v]);
       _mm512_store_ps(scores + r * kKeyBlock + v * 16, sum[r][v]);
@@ -74,9 +84,11 @@ template <int kRows, int kVectors>
 void value_tile(const RowGroup& group, const std::byte* const* v_blocks, int columns,
                 const int* probabilities, bool first, int dim) {
   __m512 sum[kRows][kVectors];
+  KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
     const __m512 rescale = _mm512_set1_ps(group.rescale[r]);
     const float* old = group.sum_of_values + r * group.padded + dim;
+    KRAKEN_UNROLL
     for (int v = 0; v < kVectors; ++v) {
       sum[r][v] = first ? _mm512_setzero_ps() : _mm512_mul_ps(_mm512_load_ps(old + v * 16), rescale);
     }
@@ -88,15 +100,20 @@ void value_tile(const RowGroup& group, const std::byte* const* v_blocks, int col
     const int* p = probabilities + at;
     for (int pair = 0; pair < end; ++pair, value += group.padded, ++p) {
       __m512i loaded[kVectors];
+      KRAKEN_UNROLL
       for (int v = 0; v < kVectors; ++v) loaded[v] = _mm512_loadu_si512(value + v * 16);
+      KRAKEN_UNROLL
       for (int r = 0; r < kRows; ++r) {
         const __m512i weight = _mm512_set1_epi32(p[r * (kKeyBlock / 2)]);
+        KRAKEN_UNROLL
         for (int v = 0; v < kVectors; ++v) sum[r][v] = dot(sum[r][v], weight, loaded[v]);
       }
     }
   }
+  KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
     float* to = group.sum_of_values + r * group.padded + dim;
+    KRAKEN_UNROLL
     for (int v = 0; v < kVectors; ++v) _mm512_store_ps(to + v * 16, sum[r][v]);
   }
 }

@@ -4,11 +4,15 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/attention_highway.cpp"
-#include "backend/cpu/attention_kernels.h"
+// The order matters.
+// clang-format off
 #include "backend/cpu/highway_targets.h"
-#include "backend/cpu/simd-inl.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backend/cpu/attention_kernels.h"
+#include "backend/cpu/simd-inl.h"
+#include "backend/cpu/unroll.h"
+// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace kraken::cpu {
@@ -28,30 +32,39 @@ HWY_NOINLINE void score_tile(const RowGroup& group, const float* k, int position
   const DF df;
   const int lanes = static_cast<int>(hn::Lanes(df));
   VF sum[kRows][kVectors];
+  KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
+    KRAKEN_UNROLL
     for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(df);
   }
   const auto* q = reinterpret_cast<const float*>(group.query);
   for (int unit = 0; unit < group.head_dim; ++unit, k += kCacheBlock, ++q) {
     VF key[kVectors];
+    KRAKEN_UNROLL
     for (int v = 0; v < kVectors; ++v) key[v] = hn::LoadU(df, k + v * lanes);
+    KRAKEN_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const VF query = hn::Set(df, q[r * group.padded]);
+      KRAKEN_UNROLL
       for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(query, key[v], sum[r][v]);
     }
   }
   if (position + kVectors * lanes > group.keys[0]) {
     const VF never = hn::Set(df, -__builtin_inff());
     const VF index = hn::Iota(df, 0.0f);
+    KRAKEN_UNROLL
     for (int r = 0; r < kRows; ++r) {
+      KRAKEN_UNROLL
       for (int v = 0; v < kVectors; ++v) {
         const VF seen = hn::Set(df, static_cast<float>(group.keys[r] - position - v * lanes));
         sum[r][v] = hn::IfThenElse(hn::Lt(index, seen), sum[r][v], never);
       }
     }
   }
+  KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
     VF most = hn::Load(df, maxima + r * kMostLanes);
+    KRAKEN_UNROLL
     for (int v = 0; v < kVectors; ++v) {
       most = hn::Max(most, sum[r][v]);
       hn::StoreU(sum[r][v], df, scores + r * kKeyBlock + v * lanes);
@@ -67,9 +80,11 @@ HWY_NOINLINE void value_tile(const RowGroup& group, const std::byte* const* v_bl
   const DF df;
   const int lanes = static_cast<int>(hn::Lanes(df));
   VF sum[kRows][kVectors];
+  KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
     const VF rescale = hn::Set(df, group.rescale[r]);
     const float* old = group.sum_of_values + r * group.padded + dim;
+    KRAKEN_UNROLL
     for (int v = 0; v < kVectors; ++v) {
       sum[r][v] = first ? hn::Zero(df) : hn::Mul(hn::Load(df, old + v * lanes), rescale);
     }
@@ -79,15 +94,20 @@ HWY_NOINLINE void value_tile(const RowGroup& group, const std::byte* const* v_bl
     const int end = columns - at < kCacheBlock ? columns - at : kCacheBlock;
     for (int key = 0; key < end; ++key, value += group.padded) {
       VF loaded[kVectors];
+      KRAKEN_UNROLL
       for (int v = 0; v < kVectors; ++v) loaded[v] = hn::LoadU(df, value + v * lanes);
+      KRAKEN_UNROLL
       for (int r = 0; r < kRows; ++r) {
         const VF p = hn::Set(df, probabilities[r * kKeyBlock + at + key]);
+        KRAKEN_UNROLL
         for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(p, loaded[v], sum[r][v]);
       }
     }
   }
+  KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
     float* to = group.sum_of_values + r * group.padded + dim;
+    KRAKEN_UNROLL
     for (int v = 0; v < kVectors; ++v) hn::Store(sum[r][v], df, to + v * lanes);
   }
 }

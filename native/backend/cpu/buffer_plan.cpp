@@ -22,7 +22,9 @@ BufferId BufferPlan::acquire(Rows rows, size_t row_bytes) {
   return static_cast<BufferId>(buffers_.size()) - 1;
 }
 
-void BufferPlan::retain(BufferId id) { ++buffers_[static_cast<size_t>(id)].references; }
+void BufferPlan::retain(BufferId id) {
+  ++buffers_[static_cast<size_t>(id)].references;
+}
 
 void BufferPlan::release(BufferId id) {
   Buffer& buffer = buffers_[static_cast<size_t>(id)];

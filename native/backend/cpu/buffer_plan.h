@@ -1,5 +1,6 @@
-// Which activation buffer holds which value of a step: buffers are handed out and returned while a Graph is lowered,
-// so that a few of them, still warm in cache, serve the whole model. Nothing is allocated while running.
+// Which activation buffer holds which value of a step: buffers are handed out and returned while a Graph is
+// lowered, so that a few of them, still warm in cache, serve the whole model. Nothing is allocated while
+// running.
 #pragma once
 
 #include <cstddef>
@@ -27,8 +28,9 @@ class BufferPlan {
   // Nobody but one value refers to the buffer, and no other rank reads it: it may be overwritten in place.
   bool exclusive(BufferId id) const;
 
-  // The buffer is handed to exchange `exchange` (numbered in starting order); it is kept until the rank has waited
-  // for exchange + 2, because only then every other rank is known to have read it (comm/communicator.h).
+  // The buffer is handed to exchange `exchange` (numbered in starting order); it is kept until the rank has
+  // waited for exchange + 2, because only then every other rank is known to have read it
+  // (comm/communicator.h).
   void send(BufferId id, int exchange);
   void waited(int exchange);
 

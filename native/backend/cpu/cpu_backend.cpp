@@ -1,6 +1,7 @@
 // The embedded backend: every rank is a thread of this process.
-#include <dnnl.hpp>
 #include <hwy/highway.h>
+
+#include <dnnl.hpp>
 
 #include "backend/backend.h"
 #include "backend/cpu/attention.h"

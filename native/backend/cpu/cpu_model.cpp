@@ -14,7 +14,8 @@ namespace kraken::cpu {
 
 LazyMemory::LazyMemory(size_t bytes) : size_(bytes) {
   if (bytes == 0) return;
-  void* address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* address =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) {
     throw Error("ERR_OUT_OF_MEMORY", "cannot reserve " + std::to_string(bytes >> 20) +
                                          " MiB: lower maxBatchSize, maxSequenceLength or kvCacheTokens");
@@ -39,7 +40,8 @@ AttentionShape attention_shape(const Graph& graph, DType dtype) {
 
 }  // namespace
 
-CpuModel::CpuModel(const Graph& graph, const RankFile& rank_file, Communicator& comm, const CompileOptions& options)
+CpuModel::CpuModel(const Graph& graph, const RankFile& rank_file, Communicator& comm,
+                   const CompileOptions& options)
     : weights(rank_file), communicator(comm), profile_(options.profile) {
   const AttentionShape shape = attention_shape(graph, options.dtype);
   const size_t layer_bytes = shape.block_bytes() * static_cast<size_t>(options.kv_blocks);
@@ -56,11 +58,12 @@ CpuModel::CpuModel(const Graph& graph, const RankFile& rank_file, Communicator& 
 
 CpuModel::~CpuModel() = default;
 
-// The first steps of a process create primitives and touch memory for the first time, which costs up to 40 ms: done
-// here, where all ranks are compiled side by side, and not on a user's clock.
+// The first steps of a process create primitives and touch memory for the first time, which costs up to 40
+// ms: done here, where all ranks are compiled side by side, and not on a user's clock.
 void CpuModel::warm_up(const CompileOptions& options, int vocab) {
   for (const int wished : {kWarmUpTokens, 1}) {
-    const int tokens = std::min({wished, options.max_tokens, options.max_context, options.kv_blocks * kBlockTokens});
+    const int tokens =
+        std::min({wished, options.max_tokens, options.max_context, options.kv_blocks * kBlockTokens});
     if (tokens < 1) return;
     const std::vector<int32_t> ids(static_cast<size_t>(tokens), 0);
     std::vector<int32_t> positions(ids.size());
@@ -100,6 +103,8 @@ RankMemory CpuModel::memory() const {
   return memory;
 }
 
-std::map<std::string, double> CpuModel::take_profile() { return std::exchange(times_, {}); }
+std::map<std::string, double> CpuModel::take_profile() {
+  return std::exchange(times_, {});
+}
 
 }  // namespace kraken::cpu

@@ -1,4 +1,5 @@
-// One rank's compiled model on the CPU: a list of steps over planned buffers, packed weights and a paged KV cache.
+// One rank's compiled model on the CPU: a list of steps over planned buffers, packed weights and a paged KV
+// cache.
 #pragma once
 
 #include <functional>
@@ -47,7 +48,8 @@ class LazyMemory {
 
 class CpuModel : public RankModel {
  public:
-  CpuModel(const Graph& graph, const RankFile& weights, Communicator& communicator, const CompileOptions& options);
+  CpuModel(const Graph& graph, const RankFile& weights, Communicator& communicator,
+           const CompileOptions& options);
   ~CpuModel() override;
 
   void step(const StepBatch& batch, float* logits) override;

@@ -1,5 +1,6 @@
-// Matrix products of the CPU backend: oneDNN with weights packed once at load, one packing for every M; our own
-// float32 kernel where oneDNN has no batch-reduce kernel. A row's bits depend neither on M nor on the threads.
+// Matrix products of the CPU backend: oneDNN with weights packed once at load, one packing for every M; our
+// own float32 kernel where oneDNN has no batch-reduce kernel. A row's bits depend neither on M nor on the
+// threads.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +11,8 @@
 
 namespace kraken::cpu {
 
-// Whether this machine multiplies bfloat16 natively. If not, a bfloat16 engine is computed in float32 from weights
-// widened at load (every other part follows `compute_dtype`).
+// Whether this machine multiplies bfloat16 natively. If not, a bfloat16 engine is computed in float32 from
+// weights widened at load (every other part follows `compute_dtype`).
 DType compute_dtype(DType engine_dtype);
 
 // y[M,n] = x[M,k] · weight[n,k]ᵀ (+ bias[n]), float32 accumulation.

@@ -19,8 +19,8 @@ struct NormPass {
   std::span<const float* const> addends;
   float* sum = nullptr;  // v is stored here unless null; may alias base or one addend
   std::span<const float* const> join;
-  // What is not to be joined: left out of the sum when it is one of join's parts (the same pointer), else subtracted
-  // from it (a sum received as a whole).
+  // What is not to be joined: left out of the sum when it is one of join's parts (the same pointer), else
+  // subtracted from it (a sum received as a whole).
   const float* join_self = nullptr;
   NormKind kind = NormKind::Layer;
   float eps = 1e-5f;
@@ -38,16 +38,16 @@ void gelu(Activation kind, void* x, int64_t rows, int64_t n, DType dtype);
 void swiglu(const void* x, void* out, int64_t rows, int64_t n, DType dtype);
 
 // out[rows, width] float32 = table[ids[r]] (+ positions_table[positions[r]]); tables of `stored` dtype.
-void embed(const int32_t* ids, const int32_t* positions, const void* table, const void* position_table, float* out,
-           int64_t rows, int64_t width, DType stored);
+void embed(const int32_t* ids, const int32_t* positions, const void* table, const void* position_table,
+           float* out, int64_t rows, int64_t width, DType stored);
 
 // out[r] = x[index[r]] for rows of `row_bytes` bytes.
 void gather_rows(const void* x, const int32_t* index, void* out, int64_t rows, int64_t row_bytes);
 
 // Rotates the first `heads` heads of each row of x[rows, row_width] in place (queries and keys lie first).
 // cos, sin: [max_positions, dims/2] float32.
-void rotate(void* x, const int32_t* positions, const float* cos, const float* sin, int64_t rows, int64_t row_width,
-            int heads, int head_dim, int dims, bool interleaved, DType dtype);
+void rotate(void* x, const int32_t* positions, const float* cos, const float* sin, int64_t rows,
+            int64_t row_width, int heads, int head_dim, int dims, bool interleaved, DType dtype);
 
 // x[n] float32 := widened or rounded copy.
 void convert(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t n);
@@ -57,7 +57,8 @@ void convert(const void* from, DType from_dtype, void* to, DType to_dtype, int64
 int32_t argmax(const float* logits, int64_t n);
 float log_sum_exp(const float* logits, int64_t n);
 
-// Name of the instruction set the kernels run with, e.g. "AVX3_ZEN4", and whether bfloat16 dot products are native.
+// Name of the instruction set the kernels run with, e.g. "AVX2" or "AVX3+BF16" (bfloat16 dot products are
+// native).
 const char* instruction_set();
 
 }  // namespace kraken::cpu

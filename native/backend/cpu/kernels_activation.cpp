@@ -4,11 +4,14 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/kernels_activation.cpp"
+// The order matters.
+// clang-format off
 #include "backend/cpu/highway_targets.h"
-#include "backend/cpu/kernels.h"
-#include "backend/cpu/simd-inl.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/simd-inl.h"
+// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace kraken::cpu {

@@ -6,19 +6,21 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/kernels_norm.cpp"
+// The order matters.
+// clang-format off
 #include "backend/cpu/highway_targets.h"
-#include "backend/cpu/kernels.h"
-#include "backend/cpu/simd-inl.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/simd-inl.h"
+// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace kraken::cpu {
 namespace HWY_NAMESPACE {
 
-// The parts that join_others holds are those of pass.join without join_self, so that x never enters the sum
-// only to leave it again; subtract_self when join_self was in none of them on its own (a sum received as a
-// whole).
+// pass.join without join_self, so that x never enters the sum only to leave it again; `subtract` is join_self
+// when it was none of the parts (a sum received as a whole).
 struct JoinPlan {
   const float* const* parts;
   size_t count;

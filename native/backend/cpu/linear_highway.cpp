@@ -7,10 +7,14 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/linear_highway.cpp"
+// The order matters.
+// clang-format off
 #include "backend/cpu/highway_targets.h"
-#include "backend/cpu/simd-inl.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backend/cpu/simd-inl.h"
+#include "backend/cpu/unroll.h"
+// clang-format on
 
 #ifndef KRAKEN_CPU_LINEAR_HIGHWAY_ONCE_
 #define KRAKEN_CPU_LINEAR_HIGHWAY_ONCE_
@@ -18,7 +22,7 @@ namespace kraken::cpu {
 
 struct PanelJob {
   const float* panel = nullptr;  // [k][panel_width]
-  const float* bias = nullptr;   // of this panel's columns, or null
+  const float* bias = nullptr;   // [panel_width], or null
   const float* x = nullptr;      // [rows, k]
   float* y = nullptr;            // first column of this panel; row pitch n
   int64_t rows = 0, k = 0, n = 0;
@@ -45,48 +49,49 @@ constexpr int64_t kDepth =
 template <int kRows>
 HWY_NOINLINE void multiply_tile(const PanelJob& job, int64_t row, int64_t k_begin, int64_t k_end) {
   const DF df;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(df)), width = kTileVectors * lanes;
-  HWY_ALIGN float edge[kTileRows][kTileVectors * HWY_MAX_BYTES / sizeof(float)];
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(df)), width = kTileVectors * lanes, pitch = job.k;
+  // The last panel's columns may be fewer than its vectors hold: such rows go through a buffer.
+  HWY_ALIGN float edge[kRows][kTileVectors * HWY_MAX_BYTES / sizeof(float)];
   const bool whole = job.columns == width;
-  VF sum[kRows][kTileVectors];
+  float* y[kRows];
   for (int r = 0; r < kRows; ++r) {
-    float* y = job.y + (row + r) * job.n;
-    if (k_begin == 0) {
-      for (int v = 0; v < kTileVectors; ++v) sum[r][v] = hn::Zero(df);
-    } else {
-      const float* from = y;
-      if (!whole) {
-        std::fill_n(edge[r], width, 0.0f);
-        std::copy_n(y, job.columns, edge[r]);
-        from = edge[r];
-      }
-      for (int v = 0; v < kTileVectors; ++v) sum[r][v] = load(from + v * lanes);
-    }
+    y[r] = job.y + (row + r) * job.n;
+    if (whole) continue;
+    std::fill_n(edge[r], width, 0.0f);
+    if (k_begin != 0) std::copy_n(y[r], job.columns, edge[r]);
+    y[r] = edge[r];
   }
-  const float* x = job.x + row * job.k;
+  VF sum[kRows][kTileVectors];
+  KRAKEN_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    KRAKEN_UNROLL
+    for (int v = 0; v < kTileVectors; ++v) sum[r][v] = k_begin == 0 ? hn::Zero(df) : load(y[r] + v * lanes);
+  }
+  const float* x = job.x + row * pitch;
   const float* w = job.panel + k_begin * width;
   for (int64_t k = k_begin; k < k_end; ++k, w += width) {
     const VF w0 = hn::Load(df, w), w1 = hn::Load(df, w + lanes);
+    KRAKEN_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      const VF broadcast = hn::Set(df, x[r * job.k + k]);
+      const VF broadcast = hn::Set(df, x[r * pitch + k]);
       sum[r][0] = hn::MulAdd(broadcast, w0, sum[r][0]);
       sum[r][1] = hn::MulAdd(broadcast, w1, sum[r][1]);
     }
   }
   if (k_end == job.k && job.bias != nullptr) {
-    std::fill_n(edge[0], width, 0.0f);
-    std::copy_n(job.bias, job.columns, edge[0]);
-    for (int v = 0; v < kTileVectors; ++v) {
-      const VF bias = load(edge[0] + v * lanes);
-      for (int r = 0; r < kRows; ++r) sum[r][v] = hn::Add(sum[r][v], bias);
+    const VF b0 = load(job.bias), b1 = load(job.bias + lanes);
+    KRAKEN_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      sum[r][0] = hn::Add(sum[r][0], b0);
+      sum[r][1] = hn::Add(sum[r][1], b1);
     }
   }
+  KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    float* y = job.y + (row + r) * job.n;
-    float* to = whole ? y : edge[r];
-    for (int v = 0; v < kTileVectors; ++v) store(sum[r][v], to + v * lanes);
-    if (!whole) std::copy_n(edge[r], job.columns, y);
+    KRAKEN_UNROLL
+    for (int v = 0; v < kTileVectors; ++v) store(sum[r][v], y[r] + v * lanes);
   }
+  for (int r = 0; r < kRows && !whole; ++r) std::copy_n(y[r], job.columns, job.y + (row + r) * job.n);
 }
 
 void multiply_last_rows(const PanelJob& job, int64_t row, int64_t k_begin, int64_t k_end) {
@@ -153,7 +158,10 @@ class HighwayLinear final : public LinearKernel {
         width_(chosen_kernel().panel_width),
         panels_((n_ + width_ - 1) / width_),
         packed_(static_cast<size_t>(panels_ * width_ * k_) * sizeof(float)) {
-    if (spec.bias != nullptr) bias_.assign(spec.bias, spec.bias + n_);
+    if (spec.bias != nullptr) {
+      bias_.assign(spec.bias, spec.bias + n_);
+      bias_.resize(static_cast<size_t>(panels_ * width_));
+    }
     parallel_for(panels_, 2 * width_ * k_, [&](int64_t panel) { pack(spec, panel); });
   }
 

@@ -16,7 +16,8 @@ std::pair<std::vector<float>, std::vector<float>> rotary_tables(const RotaryConf
   const int half = rotary.dims / 2;
   std::vector<float> cos(static_cast<size_t>(positions) * half), sin(cos.size());
   for (int i = 0; i < half; ++i) {
-    const double scale = rotary.frequency_scale.empty() ? 1.0 : rotary.frequency_scale[static_cast<size_t>(i)];
+    const double scale =
+        rotary.frequency_scale.empty() ? 1.0 : rotary.frequency_scale[static_cast<size_t>(i)];
     const double frequency = std::pow(rotary.base, -2.0 * i / rotary.dims) * scale;
     for (int position = 0; position < positions; ++position) {
       const size_t at = static_cast<size_t>(position) * half + i;
@@ -46,7 +47,8 @@ Lowering::Lowering(CpuModel& model, const Graph& graph, const CompileOptions& op
     if (op.residual != kNone) ++uses_[static_cast<size_t>(op.residual)];
   }
   if (graph.config.rotary.dims > 0) {
-    auto [cos, sin] = rotary_tables(graph.config.rotary, std::min(options.max_context, graph.config.max_positions));
+    auto [cos, sin] =
+        rotary_tables(graph.config.rotary, std::min(options.max_context, graph.config.max_positions));
     cos_ = model_.vectors.emplace_back(std::move(cos)).data();
     sin_ = model_.vectors.emplace_back(std::move(sin)).data();
   }
@@ -84,7 +86,8 @@ void Lowering::lower(const Op& op) {
   }
 }
 
-// --- bookkeeping -----------------------------------------------------------------------------------------------------
+// --- bookkeeping
+// -----------------------------------------------------------------------------------------------------
 
 void Lowering::emit(std::string kind, std::function<void(const StepContext&)> run) {
   model_.steps.push_back({std::move(kind), std::move(run)});
@@ -123,7 +126,8 @@ bool Lowering::feeds_attention(TensorId id) const {
       graph_.ops, [id](const Op& op) { return op.kind == OpKind::Attention && op.inputs[0] == id; });
 }
 
-// --- compute ---------------------------------------------------------------------------------------------------------
+// --- compute
+// ---------------------------------------------------------------------------------------------------------
 
 void Lowering::lower_embed(const Op& op) {
   const BufferId out = plan_.acquire(Rows::Tokens, row_bytes(op.output, sizeof(float)));
@@ -135,8 +139,8 @@ void Lowering::lower_embed(const Op& op) {
   emit("embed", [&model, out, tokens, positions, shape, stored = table.dtype](const StepContext& context) {
     for (int way = 0; way < shape.ways; ++way) {
       float* x = reinterpret_cast<float*>(model.buffer(out)) + way * context.tokens() * shape.width;
-      embed(context.batch.tokens.data(), context.batch.positions.data(), tokens, positions, x, context.tokens(),
-            shape.width, stored);
+      embed(context.batch.tokens.data(), context.batch.positions.data(), tokens, positions, x,
+            context.tokens(), shape.width, stored);
     }
   });
   value(op.output).base = out;
@@ -183,9 +187,10 @@ void Lowering::lower_linear(const Op& op) {
       plan_.acquire(shape.rows, static_cast<size_t>(shape.ways) * static_cast<size_t>(n) * out_element);
   CpuModel& model = model_;
   const auto last_dot = op.name.rfind('.');
-  const std::string kind = op.name.find(".attn.") != std::string::npos || op.name.find(".mlp.") != std::string::npos
-                               ? op.name.substr(op.name.rfind('.', last_dot - 1) + 1)
-                               : op.name;
+  const std::string kind =
+      op.name.find(".attn.") != std::string::npos || op.name.find(".mlp.") != std::string::npos
+          ? op.name.substr(op.name.rfind('.', last_dot - 1) + 1)
+          : op.name;
   emit(kind, [&model, linears, in, out, n, k, out_element, rows_kind = shape.rows,
               in_element = element()](const StepContext& context) {
     const int64_t rows = context.rows(rows_kind);
@@ -209,15 +214,17 @@ void Lowering::lower_linear(const Op& op) {
   } else if (op.activation == Activation::SwiGlu) {
     const BufferId gated = plan_.acquire(shape.rows, row_bytes(op.output, element()));
     emit("activation", [&model, out, gated, shape, dtype = dtype_](const StepContext& context) {
-      swiglu(model.buffer(out), model.buffer(gated), context.rows(shape.rows) * shape.ways, shape.width, dtype);
+      swiglu(model.buffer(out), model.buffer(gated), context.rows(shape.rows) * shape.ways, shape.width,
+             dtype);
     });
     plan_.release(out);
     result.dense = gated;
   } else {
     if (op.activation != Activation::None) {
-      emit("activation", [&model, out, shape, kind = op.activation, dtype = dtype_](const StepContext& context) {
-        gelu(kind, model.buffer(out), context.rows(shape.rows) * shape.ways, shape.width, dtype);
-      });
+      emit("activation",
+           [&model, out, shape, kind = op.activation, dtype = dtype_](const StepContext& context) {
+             gelu(kind, model.buffer(out), context.rows(shape.rows) * shape.ways, shape.width, dtype);
+           });
     }
     result.dense = out;
   }
@@ -231,12 +238,13 @@ void Lowering::lower_attention(const Op& op) {
   CpuModel& model = model_;
   const TensorInfo shape = info(x);
   if (cos_ != nullptr) {
-    emit("rotary", [&model, qkv, shape, heads = graph_.heads + graph_.kv_heads, config = graph_.config, cos = cos_,
-                    sin = sin_, dtype = dtype_, element_bytes = element()](const StepContext& context) {
+    emit("rotary", [&model, qkv, shape, heads = graph_.heads + graph_.kv_heads, config = graph_.config,
+                    cos = cos_, sin = sin_, dtype = dtype_,
+                    element_bytes = element()](const StepContext& context) {
       for (int way = 0; way < shape.ways; ++way) {
         rotate(model.buffer(qkv) + static_cast<size_t>(way * context.tokens() * shape.width) * element_bytes,
-               context.batch.positions.data(), cos, sin, context.tokens(), shape.width, heads, config.head_dim,
-               config.rotary.dims, config.rotary.interleaved, dtype);
+               context.batch.positions.data(), cos, sin, context.tokens(), shape.width, heads,
+               config.head_dim, config.rotary.dims, config.rotary.interleaved, dtype);
       }
     });
   }
@@ -265,10 +273,11 @@ void Lowering::lower_head(const Op& op) {
   const RankFile::Entry& weight = entry(op.weight);
   const int64_t n = weight.shape[1], k = weight.shape[2];
   const float* bias = op.bias == kNone ? nullptr : reinterpret_cast<const float*>(entry(op.bias).data);
-  PackedLinear* linear = model_.linears
-                             .emplace_back(std::make_unique<PackedLinear>(weight.data, weight.dtype, bias, n, k,
-                                                                          dtype_, DType::Float32, options_.max_rows))
-                             .get();
+  PackedLinear* linear =
+      model_.linears
+          .emplace_back(std::make_unique<PackedLinear>(weight.data, weight.dtype, bias, n, k, dtype_,
+                                                       DType::Float32, options_.max_rows))
+          .get();
   CpuModel& model = model_;
   if (graph_.ranks == 1) {
     emit("head", [&model, linear, in](const StepContext& context) {
@@ -281,8 +290,8 @@ void Lowering::lower_head(const Op& op) {
     });
     emit("gather_logits", [&model, part, n, begin = graph_.vocab_begin,
                            total = graph_.config.vocab](const StepContext& context) {
-      model.communicator.gather_columns(reinterpret_cast<const float*>(model.buffer(part)), context.wanted(), n, begin,
-                                        context.logits, total);
+      model.communicator.gather_columns(reinterpret_cast<const float*>(model.buffer(part)), context.wanted(),
+                                        n, begin, context.logits, total);
     });
     plan_.release(part);
   }

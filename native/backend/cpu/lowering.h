@@ -1,8 +1,9 @@
 // Lowers a Graph to CpuModel's steps.
 //
-// The surprising decision: residual adds and all-reduces are not steps. A residual stream is a *sum that is not yet
-// added up* (base + GEMM outputs + exchanges to wait for); the next Norm adds it up, joins, stores and normalises in
-// one pass over memory. GEMMs then have plain outputs, which is how oneDNN runs them fastest.
+// The surprising decision: residual adds and all-reduces are not steps. A residual stream is a *sum that is
+// not yet added up* (base + GEMM outputs + exchanges to wait for); the next Norm adds it up, joins, stores
+// and normalises in one pass over memory. GEMMs then have plain outputs, which is how oneDNN runs them
+// fastest.
 #pragma once
 
 #include <vector>
@@ -21,7 +22,8 @@ class Lowering {
   const BufferPlan& lower();
 
  private:
-  // What a tensor of the graph is on the CPU: a dense buffer in the compute dtype, or a float32 sum (or both).
+  // What a tensor of the graph is on the CPU: a dense buffer in the compute dtype, or a float32 sum (or
+  // both).
   struct Value {
     BufferId dense = kNone;
     BufferId base = kNone;
@@ -45,8 +47,8 @@ class Lowering {
   // Adds up tensor x (storing the sum where it is needed later), optionally joins exchange `join`, optionally
   // normalises into op's output.
   struct NormTarget {
-    const Op* op = nullptr;     // null: only add up
-    int join = kNone;           // exchange to join
+    const Op* op = nullptr;  // null: only add up
+    int join = kNone;        // exchange to join
     BufferId join_self = kNone;
   };
   void emit_norm(TensorId x, bool keep_sum, const NormTarget& target);

@@ -9,7 +9,8 @@
 
 namespace kraken::cpu {
 
-// Where the sum is stored: over a GEMM's output or over the base when nothing else needs it, else in a new buffer.
+// Where the sum is stored: over a GEMM's output or over the base when nothing else needs it, else in a new
+// buffer.
 BufferId Lowering::sum_target(const Value& value, TensorId id) {
   for (const BufferId addend : value.addends) {
     if (plan_.exclusive(addend)) return addend;
@@ -38,7 +39,9 @@ void Lowering::emit_norm(TensorId x, bool keep_sum, const NormTarget& target) {
   const size_t element_bytes = element();
   auto addends = std::make_shared<std::vector<const float*>>();
   addends->reserve(16);
-  emit(target.join != kNone ? "join_norm" : out != kNone ? "norm" : "add",
+  emit(target.join != kNone ? "join_norm"
+       : out != kNone       ? "norm"
+                            : "add",
        [&model, value = sum, shape, stored, out, weight, bias, norm, element_bytes, addends, dtype = dtype_,
         join = target.join, join_self = target.join_self](const StepContext& context) {
          for (const int exchange : value.exchanges) {
@@ -75,7 +78,8 @@ void Lowering::emit_norm(TensorId x, bool keep_sum, const NormTarget& target) {
            pass.eps = norm.eps;
            pass.weight = weight == nullptr ? nullptr : weight + way * shape.width;
            pass.bias = bias == nullptr ? nullptr : bias + way * shape.width;
-           pass.out = out == kNone ? nullptr : model.buffer(out) + static_cast<size_t>(way * elements) * element_bytes;
+           pass.out = out == kNone ? nullptr
+                                   : model.buffer(out) + static_cast<size_t>(way * elements) * element_bytes;
            pass.dtype = dtype;
            if (rows > 0) norm_pass(pass);
          }

@@ -3,7 +3,8 @@
 namespace kraken {
 
 const Backend& tensorrt_backend() {
-  static const UnavailableBackend backend("tensorrt", "this build has no TensorRT backend; use backend \"cpu\"");
+  static const UnavailableBackend backend("tensorrt",
+                                          "this build has no TensorRT backend; use backend \"cpu\"");
   return backend;
 }
 
