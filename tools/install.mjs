@@ -2,6 +2,7 @@
  * npm's install script: nothing to do where a prebuilt binary fits or in a development clone (npm run setup builds
  * there); otherwise builds from source. It never downloads anything and a failure names what is missing.
  */
+import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -19,4 +20,8 @@ function prebuilt() {
   }
 }
 
-if (!inClone && !prebuilt()) await import("./setup.mjs");
+if (!inClone && !prebuilt()) {
+  const setup = join(root, "tools", "setup.mjs");
+  const { status } = spawnSync(process.execPath, [setup, "--package"], { cwd: root, stdio: "inherit" });
+  process.exit(status ?? 1);
+}

@@ -2,6 +2,7 @@
  * Makes a fresh clone ready: checks for what is missing, installs it with apt-get where it may, otherwise prints the
  * one line to run and stops; then npm ci and the native build. Node built-ins only, because nothing is installed yet.
  * A stamp over all inputs makes the second run a matter of milliseconds.
+ * `--package`: for npm's install script, which only builds: no npm ci, no tests, and no apt-get behind anyone's back.
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -11,6 +12,7 @@ import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const stampFile = join(root, "build", ".setup-stamp");
+const asPackage = process.argv.includes("--package");
 
 const major = Number(process.versions.node.split(".")[0]);
 if (major < 20) fail(`Node ${process.versions.node} is too old: kraken-engine needs Node 20.17 or newer.`);
@@ -43,7 +45,7 @@ function inputs() {
 function ready() {
   return (
     existsSync(join(root, "build", "Release", "kraken.node")) &&
-    existsSync(join(root, "node_modules", "tsx")) &&
+    (asPackage || existsSync(join(root, "node_modules", "tsx"))) &&
     existsSync(stampFile) &&
     readFileSync(stampFile, "utf8") === inputs()
   );
@@ -93,7 +95,7 @@ function installMissing() {
   console.error(`setup: missing ${missing.map((requirement) => requirement.what).join(", ")}`);
   const apt = missing.map((requirement) => requirement.apt).join(" ");
   const isRoot = process.getuid?.() === 0;
-  if (command("apt-get")() && isRoot) {
+  if (command("apt-get")() && isRoot && !asPackage) {
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
     const packages = apt.split(" ");
     console.error(`setup: apt-get install ${apt}`);
@@ -123,14 +125,17 @@ function step(title, program, args) {
   if (result.status !== 0) fail(`${title} failed (exit code ${result.status ?? result.signal})`);
 }
 
-if (!ready()) {
-  installMissing();
-  // --ignore-scripts: the install script would build the addon a second time.
+function installPackages() {
   const lock = join(root, "package-lock.json");
   const installed = join(root, "node_modules", ".package-lock.json");
-  if (!existsSync(installed) || statSync(installed).mtimeMs < statSync(lock).mtimeMs) {
-    step("npm ci", process.platform === "win32" ? "npm.cmd" : "npm", ["ci", "--ignore-scripts"]);
-  }
+  if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(lock).mtimeMs) return;
+  // --ignore-scripts: the install script would build the addon a second time.
+  step("npm ci", "npm", ["ci", "--ignore-scripts"]);
+}
+
+if (!ready()) {
+  installMissing();
+  if (!asPackage) installPackages();
   step("building native code", process.execPath, [join(root, "tools", "build-native.mjs")]);
   mkdirSync(dirname(stampFile), { recursive: true });
   writeFileSync(stampFile, inputs());
