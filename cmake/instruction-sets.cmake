@@ -1,7 +1,13 @@
-# Translation units that are compiled for one instruction set and chosen at run time (the rest goes through Highway's
-# own dispatch).
+# How the CPU backend's translation units are compiled. Most go through Highway's own dispatch; those named
+# *_avx512_bf16.cpp are intrinsics for one instruction set, chosen at run time.
+#
+# -ffp-contract=off: a row's result must not depend on how many rows are computed beside it, so the compiler must not
+# fuse a multiplication and an addition in one loop and leave them apart in its twin. Kernels fuse explicitly.
+file(GLOB kraken_cpu_sources native/backend/cpu/*.cpp)
+set_property(SOURCE ${kraken_cpu_sources} APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)
+
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   file(GLOB kraken_avx512_bf16 native/backend/cpu/*_avx512_bf16.cpp)
-  set_source_files_properties(${kraken_avx512_bf16} PROPERTIES COMPILE_OPTIONS
-    "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512bf16;-mfma;-mavx2")
+  set_property(SOURCE ${kraken_avx512_bf16} APPEND PROPERTY COMPILE_OPTIONS
+    -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mavx2)
 endif()
