@@ -4,7 +4,8 @@ import { cp, mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { buildEngine, Engine } from "../../lib/index.js";
+import { fileURLToPath } from "node:url";
+import { buildEngine, Engine, type KrakenError } from "../../lib/index.js";
 import { buildTiny, runScript } from "../helpers/child.js";
 
 let root: string;
@@ -101,6 +102,27 @@ try {
     assert.equal(result.code, 0, result.stderr);
     assert.match(result.stdout, /RuntimeError ERR_IO .*rank0\.engine/);
     assert.ok(!(await readdir(root)).includes("full"));
+  });
+
+  test("from weights that hold NaN, or from a file that was cut, leaves nothing behind", async () => {
+    const fixture = fileURLToPath(new URL("../fixtures/hf-gpt2", import.meta.url));
+    const weights = await readFile(join(fixture, "model.safetensors"));
+    const damages: [string, Buffer, RegExp][] = [
+      ["nan", Buffer.from(weights), /^ERR_CHECKPOINT_VALUES$/],
+      ["cut", weights.subarray(0, weights.length - 1000), /^ERR_CHECKPOINT_FORMAT$/],
+    ];
+    damages[0]![1].writeFloatLE(Number.NaN, weights.length - 400);
+    for (const [name, bytes, code] of damages) {
+      const checkpoint = join(root, name);
+      await cp(fixture, checkpoint, { recursive: true });
+      await writeFile(join(checkpoint, "model.safetensors"), bytes);
+      const output = join(root, `from-${name}`, "engine");
+      await assert.rejects(buildEngine({ checkpoint, output }), (error: KrakenError) => {
+        assert.match(error.code, code);
+        return true;
+      });
+      assert.ok(!(await readdir(root)).includes(`from-${name}`));
+    }
   });
 
   test("for ranks that do not divide the ways says which would", async () => {
