@@ -1,7 +1,7 @@
 """Muon for the matrices of the layers, AdamW for everything else, behind torch.optim's interface.
 
 Muon (Keller Jordan, 2024) replaces each matrix's momentum by the nearest matrix with all singular values about 1, found by a
-few Newton-Schulz steps. On a CPU a training step is dear and the text short: it needs about two thirds of AdamW's steps.
+few Newton-Schulz steps. On a CPU, where a training step is dear, it gets further in the same time than AdamW alone.
 """
 import torch
 
