@@ -25,25 +25,21 @@ const { values } = parseArgs({
 });
 
 const cmakeJs = createRequire(import.meta.url).resolve("cmake-js/bin/cmake-js");
-const addon = () =>
-  run(process.execPath, [
-    cmakeJs,
-    "compile",
-    "--prefer-make=false",
-    "-G",
-    "Ninja",
-    "--parallel",
-    jobs,
-    "--silent",
-  ]);
 
-if (!values.tests) {
-  addon();
-} else if (!values.sanitize) {
-  // The same tree as the addon's, so that kraken_core is compiled once.
-  if (!existsSync(join(root, "build", "CMakeCache.txt"))) addon();
-  run("cmake", ["-S", ".", "-B", "build", "-DKRAKEN_TESTS=ON"]);
-  run("cmake", ["--build", "build", "-j", jobs]);
+/** cmake-js knows Node's headers and where the addon must lie; its report matters only when it fails. */
+function configureAddon() {
+  const args = [cmakeJs, "configure", "-G", "Ninja"];
+  const result = spawnSync(process.execPath, args, { cwd: root, encoding: "utf8" });
+  if (result.status === 0) return;
+  console.error(result.stdout, result.stderr);
+  process.exit(result.status ?? 1);
+}
+
+if (!values.sanitize) {
+  // The tests live in the addon's tree, so that kraken_core is compiled once.
+  if (!values.tests || !existsSync(join(root, "build", "CMakeCache.txt"))) configureAddon();
+  if (values.tests) run("cmake", ["-S", ".", "-B", "build", "-DKRAKEN_TESTS=ON"]);
+  run("cmake", ["--build", "build", "-j", jobs, ...(values.tests ? [] : ["--target", "kraken"])]);
 } else {
   const dir = `build-${values.sanitize.replace(",", "-")}`;
   const settings = {
