@@ -55,5 +55,5 @@ export function parseQuantity(name: string, value: unknown, kind: QuantityKind):
   if (factor === undefined || !Number.isFinite(amount) || !(amount > 0 || kind === "time")) {
     throw optionError(name, expected, value);
   }
-  return amount * factor;
+  return factor < 1 ? amount / Math.round(1 / factor) : amount * factor; // 20 us is exactly 20 / 1e6
 }
