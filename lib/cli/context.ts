@@ -19,6 +19,7 @@ export interface Library {
   checkpoint(): Promise<typeof import("../checkpoint/open.js")>;
   presets(): Promise<typeof import("../presets.js")>;
   native(): Promise<typeof import("../native.js")>;
+  plan(): Promise<typeof import("../plan/index.js")>;
 }
 
 export interface Context {
@@ -39,6 +40,7 @@ export const library: Library = {
   checkpoint: () => import("../checkpoint/open.js"),
   presets: () => import("../presets.js"),
   native: () => import("../native.js"),
+  plan: () => import("../plan/index.js"),
 };
 
 /** The context of this process. A second Ctrl-C ends it at once. */

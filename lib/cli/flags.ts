@@ -65,6 +65,9 @@ export const integer: Parse = (value) => {
   return Number(value);
 };
 
+/** Whole numbers with commas between: "4,8". The library checks their range. */
+export const integers: Parse = (value) => value.split(",").map((word) => integer(word.trim(), undefined));
+
 export const number: Parse = (value) => {
   if (value.trim() === "" || !Number.isFinite(Number(value)))
     throw new InvalidArgumentError("It must be a number.");

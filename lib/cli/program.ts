@@ -6,6 +6,7 @@ import { addBuild } from "./commands/build.js";
 import { addDoctor } from "./commands/doctor.js";
 import { addGenerate } from "./commands/generate.js";
 import { addInspect } from "./commands/inspect.js";
+import { addPlan } from "./commands/plan.js";
 import { addScore } from "./commands/score.js";
 import type { Context } from "./context.js";
 import { BrokenPipe, exitCodes, failureOf, UsageError } from "./failure.js";
@@ -54,7 +55,7 @@ function makeProgram(context: Context): Command {
       getErrHelpWidth: () => context.stderr.columns || 100,
     })
     .addHelpText("after", epilogue.trimEnd());
-  for (const add of [addBuild, addGenerate, addScore, addInspect, addDoctor]) add(program, context);
+  for (const add of [addBuild, addGenerate, addScore, addInspect, addPlan, addDoctor]) add(program, context);
   return program;
 }
 
