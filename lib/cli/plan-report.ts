@@ -36,7 +36,7 @@ export function assumptions(options: GridOptions): string[] {
     `link: ${hardware.link.name}, ${rate(hardware.link.bytesPerSecond)} in each direction of each device; an all-reduce costs ` +
       `${duration(hardware.link.latencySeconds)} (assumed unless measured) and sends 2(R-1)/R of its message`,
     `batch ${batch}, ${dtypeBytes} bytes an element`,
-    `Kraken has one way a rank, and the width that makes its parameters equal (V·d + 8·L·N·d² = V·D + 12·L·D²), rounded to ${plural(options.roundTo ?? 64, "column")}`,
+    `Kraken has ${options.ways === undefined ? "one way a rank" : plural(options.ways, "way")}, and the width that makes its parameters equal (V·d + 8·L·N·d² = V·D + 12·L·D²), rounded to ${plural(options.roundTo ?? 64, "column")}`,
     ...shapesOf(options),
     `Kraken's last collective carries ${rows}, and nothing hides it`,
     `norms, kernel launches, sampling${options.logitsHead ? "" : ", the logits head"} and contention between overlapped kernels cost nothing`,

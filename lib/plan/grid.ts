@@ -21,6 +21,8 @@ export interface GridOptions {
   shapes?: readonly Shape[];
   /** Default 4 and 8. */
   ranks?: readonly number[];
+  /** N of the Krakens, a multiple of every rank count; default: the cell's ranks. */
+  ways?: number;
   /** Default 128 and 2048. */
   contexts?: readonly number[];
   batch?: number;
@@ -43,6 +45,8 @@ export interface Cell {
   layers: number;
   hiddenSize: number;
   krakenWidth: number;
+  /** Of the Kraken. */
+  ways: number;
   ranks: number;
   contextLength: number;
   predictions: Record<Variant | Bound, Prediction>;
@@ -79,11 +83,11 @@ function settingOf(options: GridOptions) {
 
 /** The two questions of a cell whose answers a break-even compares. */
 export function contestOf(cell: Cell, options: GridOptions): Contest {
-  const { layers, ranks, contextLength, hiddenSize, krakenWidth } = cell;
+  const { layers, ranks, ways, contextLength, hiddenSize, krakenWidth } = cell;
   const question = { ...settingOf(options), layers, ranks, contextLength };
   return {
     standard: { ...question, architecture: "gpt", hiddenSize },
-    kraken: { ...question, architecture: "kraken", hiddenSize: krakenWidth },
+    kraken: { ...question, architecture: "kraken", hiddenSize: krakenWidth, ways },
   };
 }
 
@@ -96,14 +100,15 @@ function cell(shape: Shape, ranks: number, contextLength: number, options: GridO
       `\`ranks\` must divide the width of ${shape.name} (${hiddenSize}), or its heads cannot be split: got ${ranks}`,
     );
   }
-  const narrow = krakenWidth(shape, ranks, vocabSize, options.roundTo);
+  const ways = options.ways ?? ranks;
+  const narrow = krakenWidth(shape, ways, vocabSize, options.roundTo);
   const predict = (architecture: Variant, communication: "overlapped" | "none" = "overlapped") =>
     predictTtft({
       ...settingOf(options),
       architecture,
       communication,
       layers,
-      hiddenSize: architecture === "kraken" ? narrow : hiddenSize,
+      ...(architecture === "kraken" ? { hiddenSize: narrow, ways } : { hiddenSize }),
       ranks,
       contextLength,
     });
@@ -121,6 +126,7 @@ function cell(shape: Shape, ranks: number, contextLength: number, options: GridO
     layers,
     hiddenSize,
     krakenWidth: narrow,
+    ways,
     ranks,
     contextLength,
     predictions,

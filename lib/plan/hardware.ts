@@ -1,6 +1,6 @@
 /**
- * Devices and links by name, with the peak rates of their data sheets. A link's bandwidth counts one direction of one
- * device. Data sheets know no latency of an all-reduce: the `latencySeconds` here are assumptions, meant to be replaced.
+ * Devices and links by name, with their published peak rates. A link's bandwidth counts one direction of one device.
+ * Nobody publishes the latency of an all-reduce: the `latencySeconds` here are assumptions, meant to be replaced.
  */
 import { ArgumentError } from "../errors.js";
 import { closest, optionError } from "../options.js";

@@ -36,7 +36,12 @@ describe("a wrong command line", () => {
     ["parameters without ranks", ["--target-params", "1e9"], "ERR_USAGE", /needs --ranks/],
     ["two rank counts", ["--target-params", "1e9", "--ranks", "4,8"], "ERR_USAGE", /one number of --ranks/],
     ["layers without a width", ["--layers", "12"], "ERR_USAGE", /belong together/],
-    ["ways without parameters", ["--ways", "4"], "ERR_USAGE", /goes with --target-params/],
+    [
+      "ranks that are more than ways",
+      ["--ways", "4"],
+      "ERR_RANKS",
+      /--ranks must divide --ways \(4\): got 8/,
+    ],
     ["ranks that are no numbers", ["--ranks", "4,x"], "ERR_USAGE", /whole number/],
     ["an efficiency over 1", ["--efficiency", "flop=1.5"], "ERR_USAGE", /got flop=1\.5/],
     ["an efficiency of nothing", ["--efficiency", "gpu=0.5"], "ERR_USAGE", /got gpu=0\.5/],

@@ -1,6 +1,6 @@
 /** kraken plan: its tables, its documents, and what it says of a wrong command line. */
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -74,6 +74,8 @@ describe("the paper's cells", () => {
     assert.equal(stdout.match(/^\| (1\.3b|6\.7b|13b|65b|175b) /gm)?.length, 20);
     assert.match(stdout, /^\| size \| ranks .*\n\| --- \| --: /m);
     assert.match(stdout, /^- link: NVLink, 300 GB\/s /m);
+    const page = await readFile(new URL("../../docs/plan.md", import.meta.url), "utf8");
+    assert.ok(page.includes(stdout), "docs/plan.md has another table");
   });
 });
 
@@ -132,6 +134,23 @@ describe("other cells", () => {
       efficiencies,
     });
     assert.deepEqual(cells[0].predictions.gpt, expected);
+  });
+
+  test("--ways: one Kraken on fewer ranks", async () => {
+    const { stdout } = await kraken([
+      "plan",
+      "--models",
+      "1.3b",
+      "--ways",
+      "4",
+      "--ranks",
+      "1,2,4",
+      "--json",
+    ]);
+    const { cells } = JSON.parse(stdout);
+    for (const { krakenWidth, ways } of cells) assert.deepEqual([krakenWidth, ways], [1280, 4]);
+    assert.equal(cells[0].ranks, 1);
+    assert.equal(cells[0].allReduceShare, 0);
   });
 
   test("--break-even", async () => {

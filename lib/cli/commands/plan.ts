@@ -83,6 +83,7 @@ export function addPlan(program: Command, context: Context): void {
   });
   flag("--vocab-size <n>", "default: 51200", { parse: integer });
   flag("--round-to <n>", "Kraken's width is a multiple of it (default: 64)", { parse: integer });
+  flag("--ways <n>", "of every Kraken, a multiple of the ranks (default: the ranks)", { parse: integer });
   command.optionsGroup("Run they would have:");
   flag("--ranks <list>", "rank counts; also --tp (default: 4,8)", { parse: integers, aliases: rankAliases });
   flag("--context <list>", "prompt lengths (default: 128,2048)", {
@@ -109,7 +110,6 @@ export function addPlan(program: Command, context: Context): void {
     parse: number,
     conflicts: notWithDesign,
   });
-  flag("--ways <n>", "of that Kraken (default: the ranks)", { parse: integer });
   command.optionsGroup("Output:");
   flag("--json", "print one JSON document");
   flag("--markdown", "print Markdown", { conflicts: ["json"] });
@@ -166,8 +166,6 @@ function shapesOf(flags: Flags, library: Plan): readonly Shape[] {
 }
 
 async function compare(flags: Flags, library: Plan, context: Context): Promise<Page> {
-  if (flags.ways !== undefined)
-    throw new UsageError("--ways goes with --target-params: elsewhere ways are ranks");
   const shapes = shapesOf(flags, library);
   const hardware = await hardwareOf(flags, library);
   let efficiencies = efficienciesOf(flags.efficiency, library);
@@ -177,7 +175,7 @@ async function compare(flags: Flags, library: Plan, context: Context): Promise<P
     calibration = library.calibrate(rows, hardware);
     efficiencies = calibration.efficiencies;
   }
-  const { batch, vocabSize, roundTo, conjunction, logitsHead } = flags;
+  const { ways, batch, vocabSize, roundTo, conjunction, logitsHead } = flags;
   const options: GridOptions = {
     hardware,
     efficiencies,
@@ -185,6 +183,7 @@ async function compare(flags: Flags, library: Plan, context: Context): Promise<P
     dtypeBytes: flags.dtype,
     ...(flags.ranks && { ranks: flags.ranks }),
     ...(flags.context && { contexts: flags.context }),
+    ...(ways !== undefined && { ways }),
     ...(batch !== undefined && { batch }),
     ...(vocabSize !== undefined && { vocabSize }),
     ...(roundTo !== undefined && { roundTo }),
@@ -202,7 +201,8 @@ async function compare(flags: Flags, library: Plan, context: Context): Promise<P
     }));
     return breakEvenReport(points, options, about, before);
   }
-  const ofPaper = flags.models === undefined && flags.layers === undefined && !flags.ranks && !flags.context;
+  const ofPaper =
+    flags.models === undefined && flags.layers === undefined && !flags.ranks && !flags.context && !flags.ways;
   return gridReport(
     grid,
     options,
