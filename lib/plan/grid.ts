@@ -153,6 +153,7 @@ export function predictGrid(options: GridOptions): Grid {
   const shapes = options.shapes ?? paperSizes.map(shapeNamed);
   const rankCounts = options.ranks ?? paperRanks;
   const contexts = options.contexts ?? paperContexts;
+  integerOption("vocabSize", options.vocabSize, { min: 0, fallback: 0 });
   for (const ranks of rankCounts) integerOption("ranks", ranks, { min: 1, fallback: 1 });
   const cells = rankCounts.flatMap((ranks) =>
     shapes.flatMap((shape) => contexts.map((context) => cell(shape, ranks, context, options))),

@@ -26,6 +26,8 @@ describe("a wrong command line", () => {
     ],
     ["negative ranks", ["--ranks", "-4"], "ERR_OPTION", /--ranks must be .* got -4/],
     ["a negative context", ["--context", "-1"], "ERR_OPTION", /--context-length must be .* got -1/],
+    ["a negative vocabulary", ["--vocab-size", "-1"], "ERR_OPTION", /--vocab-size must be .* got -1/],
+    ["rounding to nothing", ["--round-to", "0"], "ERR_OPTION", /--round-to must be .* got 0/],
     ["no batch", ["--batch", "0"], "ERR_OPTION", /--batch must be .* got 0/],
     [
       "negative parameters",
