@@ -15,7 +15,7 @@ interface Section {
   json: object;
 }
 
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+const percent = (share: number): string => `${(100 * share).toFixed(1).replace(/^-0\.0$/, "0.0")} %`;
 const decimal = (value: number, units: readonly string[]): string => {
   const step = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(value) / 3)));
   return `${Number((value / 1000 ** step).toPrecision(4))} ${units[step]}`;
