@@ -1,6 +1,6 @@
 /**
- * The forward passes in float64, written to be read: what every backend is tested against. They follow DESIGN.md,
- * Architectures, and shared/reference/kraken_reference.py, with every attribute a ModelConfig can have.
+ * The forward passes in float64, written to be read: what every backend is tested against. The architectures are
+ * those of docs/architecture.md, with every attribute a ModelConfig can have.
  * A matrix is a Float64Array in row-major order; its shape stands beside it. T tokens, d hiddenSize, V vocabulary.
  */
 import type { KrakenConfig, ModelConfig, ParallelConfig } from "../../lib/model-config.js";

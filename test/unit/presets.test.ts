@@ -7,7 +7,7 @@ import { referenceLogits } from "../helpers/reference.js";
 import { elementsOf, tensorReader } from "../helpers/tensors.js";
 
 describe("presets", () => {
-  // The paper's budget, V·d + L·N·8d², from the trained configurations (shared/paper-and-anchors.md, 1.4).
+  // The paper's budget, V·d + L·N·8d², of the configurations its authors trained (arXiv 2408.07802).
   for (const [name, millions, headDim] of [
     ["kraken-125m-2way", 122.4, 113],
     ["kraken-125m-4way", 122.9, 168],
