@@ -37,6 +37,18 @@ int32_t blocks_within_memory(const ExecutorOptions& options, const ModelSizes& s
                                        " may be used for it: lower maxSequenceLength, or set kvCacheTokens");
 }
 
+// What was asked for is given or refused: memory is taken as the cache fills, and by then it would be too
+// late.
+int32_t blocks_asked_for(int64_t blocks, const ModelSizes& sizes, size_t available_bytes) {
+  const double needed = static_cast<double>(sizes.kv_block_bytes) * static_cast<double>(blocks);
+  const double room =
+      std::max(0.0, static_cast<double>(available_bytes) - static_cast<double>(sizes.weight_bytes));
+  if (needed <= room && blocks <= 2'000'000'000) return static_cast<int32_t>(blocks);
+  throw Error("ERR_OUT_OF_MEMORY", "a key/value cache of " + std::to_string(blocks * sizes.kv_block_tokens) +
+                                       " tokens needs " + mebibytes(needed) + ", but only " +
+                                       mebibytes(room) + " are available: lower kvCacheTokens");
+}
+
 // The number in a file of the control group; `absent` when there is none ("max").
 size_t group_bytes(const char* path, size_t absent) {
   std::ifstream file(path);
@@ -77,7 +89,7 @@ LocalExecutorConfig decide_limits(const ExecutorOptions& options, const ModelSiz
   };
   config.kv_blocks =
       options.kv_cache_tokens > 0
-          ? static_cast<int32_t>(std::min<int64_t>(blocks_for(options.kv_cache_tokens), 2'000'000'000))
+          ? blocks_asked_for(blocks_for(options.kv_cache_tokens), sizes, available_bytes)
           : blocks_within_memory(options, sizes, static_cast<int32_t>(blocks_for(config.max_sequence_length)),
                                  available_bytes);
 

@@ -19,7 +19,8 @@ struct ModelSizes {
 };
 
 // Throws ERR_CONTEXT_LENGTH (max_sequence_length beyond the model's positions) and ERR_OUT_OF_MEMORY (the
-// cache of a single sequence exceeds 60 % of `available_bytes`, what remains of it after the weights).
+// cache of a single sequence exceeds 60 % of `available_bytes`, what remains of it after the weights; a cache
+// of kv_cache_tokens exceeds all of it).
 LocalExecutorConfig decide_limits(const ExecutorOptions& options, const ModelSizes& sizes,
                                   size_t available_bytes);
 

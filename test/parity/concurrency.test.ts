@@ -33,8 +33,8 @@ for (const dtype of ["float32", "bfloat16"] satisfies DType[]) {
     const next = random(dtype.length);
     const jobs = Array.from({ length: requests }, (_, i) => ({
       prompt: someTokens(1 + Math.floor(next() * 60), config.vocabSize, i + 1),
-      maxTokens: 1 + Math.floor(next() * 160),
-      delayMs: next() * 40,
+      maxTokens: 1 + Math.floor(next() < 0.25 ? next() * 20 : 120 + next() * 70),
+      delayMs: next() * 20,
       abortAfterMs: next() < 0.25 ? next() * 200 : undefined,
     }));
     await inTemporaryDirectory(async (directory) => {
@@ -42,7 +42,8 @@ for (const dtype of ["float32", "bfloat16"] satisfies DType[]) {
       await buildEngine({ checkpoint: randomCheckpoint(config), output, ranks: 4, dtype });
       await using engine = await Engine.load(output, {
         maxBatchSize: 16,
-        kvCacheTokens: 10 * 64, // ten blocks for sixteen sequences of up to four: some must be preempted
+        // Ten blocks admit five sequences, most of which grow to three or four blocks: some must be preempted.
+        kvCacheTokens: 10 * 64,
         maxQueue: requests,
         prefillChunk: 24,
         threadsPerRank: 1,

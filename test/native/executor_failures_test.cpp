@@ -1,0 +1,250 @@
+// What can go wrong around the LocalExecutor: refusals, cancellation, a failing rank, shutdown.
+#include <gtest/gtest.h>
+
+#include <new>
+#include <random>
+#include <thread>
+
+#include "comm/local/local_group.h"
+#include "executor_harness.h"
+
+namespace kraken {
+namespace {
+
+using namespace test;
+
+TEST(Executor, RefusesWhatItCannotServe) {
+  Engine engine(1);
+  LocalExecutor& executor = *engine.executor;
+  EXPECT_EQ(code_of([&] { executor.enqueue(Request{}); }), "ERR_EMPTY_PROMPT");
+  EXPECT_EQ(code_of([&] { executor.enqueue(plain(200)); }), "ERR_CONTEXT_LENGTH");
+  Request request = plain();
+  request.prompt[1] = fake::kVocab;
+  EXPECT_EQ(code_of([&] { executor.enqueue(request); }), "ERR_TOKEN_RANGE");
+  request = plain();
+  request.sampling.logit_bias = {{-1, 1.0f}};
+  EXPECT_EQ(code_of([&] { executor.enqueue(request); }), "ERR_TOKEN_RANGE");
+  request = plain(5, 0);
+  EXPECT_EQ(code_of([&] { executor.enqueue(request); }), "ERR_OPTION");
+  LocalExecutorConfig config = small_config();
+  config.kv_blocks = 2;
+  Engine tiny(1, config);
+  EXPECT_EQ(code_of([&] { tiny.executor->enqueue(plain(17)); }), "ERR_OUT_OF_KV_CACHE");
+  const auto sample = tiny.log.wait(tiny.executor->enqueue(plain(10, 50)));
+  EXPECT_EQ(sample.last.finish, FinishReason::Error);
+  EXPECT_EQ(sample.last.error_code, "ERR_OUT_OF_KV_CACHE");
+  EXPECT_EQ(sample.tokens.size(), 7u);
+  const auto after = tiny.log.wait(tiny.executor->enqueue(plain(10, 4)));  // the engine goes on
+  EXPECT_EQ(after.last.finish, FinishReason::Length);
+}
+
+TEST(Executor, TheQueueHasABound) {
+  LocalExecutorConfig config = small_config();
+  config.max_queue = 3;
+  config.max_batch_size = 1;
+  Engine engine(2, config);
+  engine.controls->blocked = true;
+  std::vector<RequestId> ids = {engine.executor->enqueue(plain())};
+  while (engine.controls->steps == 0) std::this_thread::yield();
+  for (int i = 0; i < 3; ++i) ids.push_back(engine.executor->enqueue(plain()));
+  EXPECT_EQ(code_of([&] { engine.executor->enqueue(plain()); }), "ERR_QUEUE_FULL");
+  EXPECT_EQ(engine.executor->stats().waiting, 3);
+  engine.executor->cancel(ids[2]);
+  engine.controls->blocked = false;
+  for (RequestId id : ids) engine.log.wait(id);
+  EXPECT_EQ(engine.log.wait(ids[2]).last.finish, FinishReason::Cancelled);
+  engine.log.wait(engine.executor->enqueue(plain()));  // there is room again
+  EXPECT_EQ(engine.executor->stats().cancelled, 1u);
+}
+
+TEST(Executor, CancelsInEveryPhase) {
+  LocalExecutorConfig config = small_config();
+  config.max_step_tokens = 16;
+  config.max_batch_size = 2;
+  config.max_rows = 2 + 16;
+  Engine engine(2, config);
+  engine.controls->step_microseconds = 500;
+  // Decoding.
+  RequestId id = engine.executor->enqueue(plain(5, 190));
+  engine.log.wait_for_events(id, 3);
+  engine.executor->cancel(id);
+  auto sample = engine.log.wait(id);
+  EXPECT_EQ(sample.last.finish, FinishReason::Cancelled);
+  EXPECT_EQ(sample.last.token, -1);
+  EXPECT_LT(sample.tokens.size(), 190u);
+  // In the middle of its prompt.
+  engine.controls->blocked = true;
+  const int steps = engine.controls->steps;
+  id = engine.executor->enqueue(plain(150, 10));
+  while (engine.controls->steps == steps) std::this_thread::yield();
+  engine.executor->cancel(id);
+  engine.controls->blocked = false;
+  sample = engine.log.wait(id);
+  EXPECT_EQ(sample.last.finish, FinishReason::Cancelled);
+  EXPECT_TRUE(sample.tokens.empty());
+  EXPECT_EQ(engine.controls->steps, steps + 1);
+  // Waiting, behind two that run; with samples of its own.
+  const RequestId a = engine.executor->enqueue(plain(5, 30)), b = engine.executor->enqueue(plain(6, 30));
+  Request several = plain(7, 30);
+  several.samples = 3;
+  id = engine.executor->enqueue(several);
+  engine.executor->cancel(id);
+  for (int32_t n = 0; n < 3; ++n) EXPECT_EQ(engine.log.wait(id, n).last.finish, FinishReason::Cancelled);
+  EXPECT_EQ(engine.log.wait(a).last.finish, FinishReason::Length);
+  EXPECT_EQ(engine.log.wait(b).last.finish, FinishReason::Length);
+  // Ended, or never there.
+  engine.executor->cancel(a);
+  engine.executor->cancel(123456);
+  EXPECT_EQ(engine.log.wait(engine.executor->enqueue(plain())).last.finish, FinishReason::Length);
+  EXPECT_EQ(engine.executor->stats().kv_blocks_used, 0);
+}
+
+TEST(Executor, AFailingRankFailsEverythingPendingAndNothingHangs) {
+  struct Case {
+    std::function<void()> failure;
+    const char* code;
+  };
+  const Case cases[] = {
+      {[] { throw std::runtime_error("injected failure"); }, "ERR_RANK_LOST"},
+      {[] { throw std::bad_alloc(); }, "ERR_OUT_OF_MEMORY"},
+      {[] { throw Error("ERR_INTERNAL", "injected failure"); }, "ERR_INTERNAL"},
+  };
+  for (int rank : {0, 1, 3}) {
+    for (const Case& one : cases) {
+      Engine engine(4);
+      engine.controls->failure = one.failure;
+      engine.controls->fail_rank = rank;
+      engine.controls->fail_step = 7;
+      std::vector<RequestId> ids;
+      for (int i = 0; i < 20; ++i) {
+        try {
+          ids.push_back(engine.executor->enqueue(plain(20 + i, 100)));
+        } catch (const Error& error) {
+          EXPECT_EQ(error.code(), "ERR_RANK_LOST");  // it failed before we came
+        }
+      }
+      for (RequestId id : ids) {
+        const auto sample = engine.log.wait(id);
+        EXPECT_EQ(sample.last.finish, FinishReason::Error);
+        EXPECT_EQ(sample.last.error_code, one.code);
+        EXPECT_FALSE(sample.last.error_message.empty());
+      }
+      EXPECT_EQ(code_of([&] { engine.executor->enqueue(plain()); }), "ERR_RANK_LOST");
+      const ExecutorStats stats = engine.executor->stats();
+      EXPECT_EQ(stats.failed, ids.size());
+      EXPECT_EQ(stats.running + stats.waiting, 0);
+      engine.executor->cancel(ids[0]);
+      engine.executor->shutdown();
+    }
+  }
+}
+
+TEST(Executor, LogitsThatAreNoNumbersFailOnlyTheirRequest) {
+  Engine engine(2);
+  engine.controls->poison = true;
+  const auto sample = engine.log.wait(engine.executor->enqueue(plain()));
+  EXPECT_EQ(sample.last.finish, FinishReason::Error);
+  EXPECT_EQ(sample.last.error_code, "ERR_CHECKPOINT_VALUES");
+  Request score = plain();
+  score.kind = Request::Kind::Score;
+  EXPECT_EQ(engine.log.wait(engine.executor->enqueue(score)).last.error_code, "ERR_CHECKPOINT_VALUES");
+  engine.controls->poison = false;
+  EXPECT_EQ(engine.log.wait(engine.executor->enqueue(plain())).last.finish, FinishReason::Length);
+}
+
+TEST(Executor, ShutdownGivesEveryRequestItsLastEvent) {
+  Engine engine(4);
+  engine.controls->step_microseconds = 300;
+  std::vector<RequestId> ids;
+  for (int i = 0; i < 30; ++i) {
+    Request request = plain(40, 150);
+    request.samples = 1 + i % 2;
+    ids.push_back(engine.executor->enqueue(request));
+  }
+  engine.log.wait_for_events(ids[0], 2);
+  engine.executor->shutdown();
+  for (size_t i = 0; i < ids.size(); ++i) {
+    for (int32_t n = 0; n < 1 + static_cast<int32_t>(i % 2); ++n) {
+      EXPECT_EQ(engine.log.wait(ids[i], n).last.finish, FinishReason::Cancelled);
+    }
+  }
+  EXPECT_EQ(code_of([&] { engine.executor->enqueue(plain()); }), "ERR_DISPOSED");
+  engine.executor->shutdown();
+  engine.executor->cancel(ids[0]);
+  EXPECT_EQ(engine.executor->stats().cancelled, 45u);
+}
+
+TEST(Executor, ManyThreadsEnqueueCancelAskAndShutDown) {
+  for (int round = 0; round < 5; ++round) {
+    Engine engine(3);
+    std::vector<std::thread> threads;
+    std::mutex mutex;
+    std::vector<RequestId> ids;
+    for (unsigned t = 0; t < 4; ++t) {
+      threads.emplace_back([&, t] {
+        std::mt19937 random(t);
+        for (int i = 0; i < 25; ++i) {
+          try {
+            const RequestId id = engine.executor->enqueue(plain(1 + static_cast<int>(random() % 50), 20));
+            if (random() % 3 == 0) engine.executor->cancel(id);
+            std::lock_guard lock(mutex);
+            ids.push_back(id);
+          } catch (const Error& error) {
+            EXPECT_EQ(error.code(), "ERR_DISPOSED");
+            break;
+          }
+          engine.executor->stats();
+        }
+      });
+    }
+    if (round % 2) {
+      for (int i = 0; i < 2; ++i) threads.emplace_back([&] { engine.executor->shutdown(); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (RequestId id : ids) engine.log.wait(id);
+  }
+}
+
+TEST(Executor, LoadingFailuresAreThrownAndJoined) {
+  const LocalExecutorConfig config = small_config();
+  auto controls = std::make_shared<fake::Controls>();
+  for (int failing : {0, 2}) {
+    auto factories = fake::Model::factories(3, config, controls);
+    factories[static_cast<size_t>(failing)] = [](Communicator&) -> std::unique_ptr<RankModel> {
+      throw Error("ERR_ENGINE_CORRUPT", "rank file");
+    };
+    EXPECT_EQ(code_of([&] { LocalExecutor(config, factories, [](std::vector<Response>&&) {}); }),
+              "ERR_ENGINE_CORRUPT");
+    factories[static_cast<size_t>(failing)] = [](Communicator&) -> std::unique_ptr<RankModel> {
+      throw std::bad_alloc();
+    };
+    EXPECT_EQ(code_of([&] { LocalExecutor(config, factories, [](std::vector<Response>&&) {}); }),
+              "ERR_OUT_OF_MEMORY");
+  }
+}
+
+TEST(Executor, ASinkMayCancelAndShutDown) {
+  const LocalExecutorConfig config = small_config();
+  auto controls = std::make_shared<fake::Controls>();
+  std::atomic<LocalExecutor*> executor{nullptr};
+  std::atomic<int> cancelled{0};
+  {
+    LocalExecutor one(config, fake::Model::factories(2, config, controls),
+                      [&](std::vector<Response>&& events) {
+                        for (const Response& event : events) {
+                          if (event.finish == FinishReason::Cancelled) ++cancelled;
+                          if (event.request == 1) executor.load()->cancel(1);
+                          if (event.request == 2) executor.load()->shutdown();
+                        }
+                      });
+    executor = &one;
+    one.enqueue(plain(5, 100));
+    while (cancelled == 0) std::this_thread::yield();
+    one.enqueue(plain(5, 100));
+    while (cancelled == 1) std::this_thread::yield();
+  }
+  EXPECT_EQ(cancelled, 2);
+}
+
+}  // namespace
+}  // namespace kraken
