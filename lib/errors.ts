@@ -3,41 +3,52 @@
  * Native exceptions carry the same codes and are turned into these classes by `fromNative`.
  */
 
-/** Something is wrong with the checkpoint: fix or replace the file. */
-export type CheckpointErrorCode =
+const checkpointCodes = [
   /** Not a file format we read, or truncated or otherwise damaged. */
-  | "ERR_CHECKPOINT_FORMAT"
+  "ERR_CHECKPOINT_FORMAT",
   /** A pickle that asks for something outside the closed set of safe globals. */
-  | "ERR_CHECKPOINT_UNSAFE"
+  "ERR_CHECKPOINT_UNSAFE",
   /** Tensors missing, extra, or of a shape that contradicts the configuration. */
-  | "ERR_CHECKPOINT_TENSORS"
+  "ERR_CHECKPOINT_TENSORS",
   /** A dtype that is not float32, float16 or bfloat16. */
-  | "ERR_CHECKPOINT_DTYPE"
+  "ERR_CHECKPOINT_DTYPE",
   /** NaN or infinite weights. */
-  | "ERR_CHECKPOINT_VALUES"
+  "ERR_CHECKPOINT_VALUES",
   /** The configuration is missing, contradictory or of an unsupported model. */
-  | "ERR_CONFIG";
+  "ERR_CONFIG",
+] as const;
 
-/** The call's arguments are wrong: change them. */
-export type ArgumentErrorCode =
-  | "ERR_OPTION"
-  | "ERR_RANKS"
-  | "ERR_CONTEXT_LENGTH"
-  | "ERR_TOKEN_RANGE"
-  | "ERR_EMPTY_PROMPT"
-  | "ERR_NO_TOKENIZER";
+const argumentCodes = [
+  /** An option of a wrong type or range, unknown, or contradicting another. */
+  "ERR_OPTION",
+  /** The model cannot be split over that many ranks. */
+  "ERR_RANKS",
+  /** Prompt and output are longer than the model's positions or the engine's limit. */
+  "ERR_CONTEXT_LENGTH",
+  /** A token id outside the vocabulary. */
+  "ERR_TOKEN_RANGE",
+  "ERR_EMPTY_PROMPT",
+  /** Text was given to an engine that has no tokenizer. */
+  "ERR_NO_TOKENIZER",
+] as const;
 
-/** The engine directory cannot be used as it is: rebuild it. */
-export type EngineErrorCode =
+const engineCodes = [
   /** A file is missing or its bytes differ from what the manifest records. */
-  | "ERR_ENGINE_CORRUPT"
+  "ERR_ENGINE_CORRUPT",
   /** Written by a newer (or no longer readable) format version. */
-  | "ERR_ENGINE_VERSION"
+  "ERR_ENGINE_VERSION",
   /** Built for another backend. */
-  | "ERR_ENGINE_BACKEND"
+  "ERR_ENGINE_BACKEND",
   /** The directory is not an engine, or the output of a build exists already. */
-  | "ERR_ENGINE_PATH";
+  "ERR_ENGINE_PATH",
+] as const;
 
+/** Something is wrong with the checkpoint: fix or replace the file. */
+export type CheckpointErrorCode = (typeof checkpointCodes)[number];
+/** The call's arguments are wrong: change them. */
+export type ArgumentErrorCode = (typeof argumentCodes)[number];
+/** The engine directory cannot be used as it is: rebuild it. */
+export type EngineErrorCode = (typeof engineCodes)[number];
 /** The machine or the state of the engine does not allow it now. */
 export type RuntimeErrorCode =
   /** Reading or writing a file failed (disk full, permissions). */
@@ -58,92 +69,45 @@ export type RuntimeErrorCode =
 
 export type KrakenErrorCode = CheckpointErrorCode | ArgumentErrorCode | EngineErrorCode | RuntimeErrorCode;
 
-export class KrakenError extends Error {
+export class KrakenError<Code extends KrakenErrorCode = KrakenErrorCode> extends Error {
   override readonly name: string = "KrakenError";
-  readonly code: KrakenErrorCode;
+  readonly code: Code;
 
-  constructor(code: KrakenErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: Code, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
   }
 }
 
 /** A checkpoint cannot be read. */
-export class CheckpointError extends KrakenError {
+export class CheckpointError extends KrakenError<CheckpointErrorCode> {
   override readonly name = "CheckpointError";
-  constructor(
-    override readonly code: CheckpointErrorCode,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(code, message, options);
-  }
 }
 
 /** An argument is wrong; thrown before anything is done. */
-export class ArgumentError extends KrakenError {
+export class ArgumentError extends KrakenError<ArgumentErrorCode> {
   override readonly name = "ArgumentError";
-  constructor(
-    override readonly code: ArgumentErrorCode,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(code, message, options);
-  }
 }
 
 /** An engine directory cannot be used. */
-export class EngineDirectoryError extends KrakenError {
+export class EngineDirectoryError extends KrakenError<EngineErrorCode> {
   override readonly name = "EngineDirectoryError";
-  constructor(
-    override readonly code: EngineErrorCode,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(code, message, options);
-  }
 }
 
 /** The machine or the engine's state does not allow it. */
-export class RuntimeError extends KrakenError {
+export class RuntimeError extends KrakenError<RuntimeErrorCode> {
   override readonly name = "RuntimeError";
-  constructor(
-    override readonly code: RuntimeErrorCode,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(code, message, options);
-  }
 }
 
-const checkpointCodes: ReadonlySet<string> = new Set<CheckpointErrorCode>([
-  "ERR_CHECKPOINT_FORMAT",
-  "ERR_CHECKPOINT_UNSAFE",
-  "ERR_CHECKPOINT_TENSORS",
-  "ERR_CHECKPOINT_DTYPE",
-  "ERR_CHECKPOINT_VALUES",
-  "ERR_CONFIG",
-]);
-const argumentCodes: ReadonlySet<string> = new Set<ArgumentErrorCode>([
-  "ERR_OPTION",
-  "ERR_RANKS",
-  "ERR_CONTEXT_LENGTH",
-  "ERR_TOKEN_RANGE",
-  "ERR_EMPTY_PROMPT",
-  "ERR_NO_TOKENIZER",
-]);
-const engineCodes: ReadonlySet<string> = new Set<EngineErrorCode>([
-  "ERR_ENGINE_CORRUPT",
-  "ERR_ENGINE_VERSION",
-  "ERR_ENGINE_BACKEND",
-  "ERR_ENGINE_PATH",
-]);
+function isOneOf<Code extends string>(codes: readonly Code[], code: string): code is Code {
+  return (codes as readonly string[]).includes(code);
+}
 
 /** The KrakenError for a stable code that crossed from native code. */
 export function errorFromCode(code: string, message: string, options?: ErrorOptions): KrakenError {
-  if (checkpointCodes.has(code)) return new CheckpointError(code as CheckpointErrorCode, message, options);
-  if (argumentCodes.has(code)) return new ArgumentError(code as ArgumentErrorCode, message, options);
-  if (engineCodes.has(code)) return new EngineDirectoryError(code as EngineErrorCode, message, options);
+  if (isOneOf(checkpointCodes, code)) return new CheckpointError(code, message, options);
+  if (isOneOf(argumentCodes, code)) return new ArgumentError(code, message, options);
+  if (isOneOf(engineCodes, code)) return new EngineDirectoryError(code, message, options);
   return new RuntimeError(code as RuntimeErrorCode, message, options);
 }
 
