@@ -1,13 +1,12 @@
 """Checks the training model against the float64 reference, and writes the facts that the engine's tests check against.
 
-    python check.py ckpt.pt --reference kraken_reference.py
+    python check.py ckpt.pt
         the checkpoint's Kraken here, in float64, against the reference: prints the largest relative error, fails above 1e-12
-    python check.py ../../models/kraken-austen-2way --reference kraken_reference.py --held-out work/val.bin
+    python check.py ../../models/kraken-austen-2way --held-out work/val.bin
         writes expected.json into that model directory: 64 held-out tokens, their perplexity and log-probabilities, from the
         reference in float64 on the stored (bfloat16) weights
 """
 import argparse
-import importlib.util
 import json
 from pathlib import Path
 
@@ -16,16 +15,10 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+import kraken_reference as reference
 from model import build
 
 FACT_TOKENS = 64
-
-
-def load_reference(path: Path):
-    spec = importlib.util.spec_from_file_location("reference", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def log_probabilities(logits: np.ndarray, tokens: np.ndarray) -> np.ndarray:
@@ -35,7 +28,7 @@ def log_probabilities(logits: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     return log_probs[np.arange(len(tokens) - 1), tokens[1:]]
 
 
-def check_checkpoint(path: Path, reference) -> None:
+def check_checkpoint(path: Path) -> None:
     saved = torch.load(path, map_location="cpu", weights_only=True)
     args = saved["model_args"]
     model = build(args).double().eval()
@@ -56,7 +49,7 @@ def check_checkpoint(path: Path, reference) -> None:
         raise SystemExit("the model does not agree with the reference")
 
 
-def write_facts(folder: Path, reference, held_out: Path) -> None:
+def write_facts(folder: Path, held_out: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     weights = {name: t.double().numpy() for name, t in load_file(folder / "model.safetensors").items()}
     weights["lm_head.weight"] = weights["transformer.wte.weight"]
@@ -83,16 +76,14 @@ def write_facts(folder: Path, reference, held_out: Path) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", type=Path, help="a checkpoint, or an exported model directory")
-    parser.add_argument("--reference", type=Path, required=True, help="kraken_reference.py")
     parser.add_argument("--held-out", type=Path, help="val.bin; needed for a model directory")
     args = parser.parse_args()
-    reference = load_reference(args.reference)
     if args.target.is_dir():
         if not args.held_out:
             parser.error("a model directory needs --held-out")
-        write_facts(args.target, reference, args.held_out)
+        write_facts(args.target, args.held_out)
     else:
-        check_checkpoint(args.target, reference)
+        check_checkpoint(args.target)
 
 
 if __name__ == "__main__":
