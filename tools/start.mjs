@@ -26,5 +26,5 @@ console.error(`kraken build ${join("models", model)} --output ${engine} --ranks 
 kraken("build", join("models", model), "--output", engine, "--ranks", "2", "--dtype", "bfloat16", "--force");
 const prompt = "It was a fine morning, and Elizabeth";
 console.error(`\nkraken generate ${engine} --prompt "${prompt}"\n`);
-const sampling = ["--max-tokens", "160", "--temperature", "0.8", "--top-p", "0.95", "--seed", "7"];
+const sampling = ["--max-tokens", "160", "--temperature", "0.7", "--top-p", "0.9", "--seed", "3"];
 kraken("generate", engine, "--prompt", prompt, ...sampling, "--stats");
