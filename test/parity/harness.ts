@@ -9,6 +9,7 @@ import { join } from "node:path";
 import type { CheckpointIndex } from "../../lib/checkpoint/checkpoint-index.js";
 import { buildEngine, Engine } from "../../lib/index.js";
 import type { DType } from "../../lib/model-config.js";
+import { relativeError } from "../helpers/npy.js";
 
 /** The bounds docs/architecture.md promises. */
 export const tolerances: Record<DType, number> = { float32: 1e-5, bfloat16: 2e-2 };
@@ -16,18 +17,6 @@ export const tolerances: Record<DType, number> = { float32: 1e-5, bfloat16: 2e-2
 export interface Worst {
   used: number;
   where: string;
-}
-
-/** ‖a − b‖ / ‖b‖ over all elements. */
-export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  assert.equal(actual.length, expected.length);
-  let difference = 0;
-  let norm = 0;
-  for (let i = 0; i < expected.length; i++) {
-    difference += (actual[i]! - expected[i]!) ** 2;
-    norm += expected[i]! ** 2;
-  }
-  return Math.sqrt(difference / norm);
 }
 
 /** Tokens of a sequence, reproducible. */

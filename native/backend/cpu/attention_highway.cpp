@@ -141,22 +141,6 @@ void value_rows(const RowGroup& group, const std::byte* const* v_blocks, int col
   }
 }
 
-#define KRAKEN_DISPATCH_ROWS(rows, function, ...) \
-  switch (rows) {                                 \
-    case 1:                                       \
-      return function<1>(__VA_ARGS__);            \
-    case 2:                                       \
-      return function<2>(__VA_ARGS__);            \
-    case 3:                                       \
-      return function<3>(__VA_ARGS__);            \
-    case 4:                                       \
-      return function<4>(__VA_ARGS__);            \
-    case 5:                                       \
-      return function<5>(__VA_ARGS__);            \
-    default:                                      \
-      return function<6>(__VA_ARGS__);            \
-  }
-
 struct Float32Kernel {
   static void pack_queries(const RowGroup& group, const void* const* rows, std::byte* packed) {
     for (int r = 0; r < group.rows; ++r) {

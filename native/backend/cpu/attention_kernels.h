@@ -71,6 +71,23 @@ struct RowGroup {
   float rescale[kGroupRows];         // what the latest key block multiplies the older sums with
 };
 
+// Tile functions are templates over the rows of a group: 1 to kGroupRows.
+#define KRAKEN_DISPATCH_ROWS(rows, function, ...) \
+  switch (rows) {                                 \
+    case 1:                                       \
+      return function<1>(__VA_ARGS__);            \
+    case 2:                                       \
+      return function<2>(__VA_ARGS__);            \
+    case 3:                                       \
+      return function<3>(__VA_ARGS__);            \
+    case 4:                                       \
+      return function<4>(__VA_ARGS__);            \
+    case 5:                                       \
+      return function<5>(__VA_ARGS__);            \
+    default:                                      \
+      return function<6>(__VA_ARGS__);            \
+  }
+
 struct AttentionScratch {
   static constexpr size_t kScores = size_t{kGroupRows} * kKeyBlock * sizeof(float);
   static size_t rows(int head_dim) {  // queries, or sums of values

@@ -101,6 +101,15 @@ void Lowering::use(TensorId id) {
   if (--uses_[static_cast<size_t>(id)] == 0) release(value(id));
 }
 
+// The same sum for another tensor, which may add to it.
+Lowering::Value Lowering::share(TensorId id) {
+  Value sum = value(id);
+  sum.dense = kNone;
+  if (sum.base != kNone) plan_.retain(sum.base);
+  for (const BufferId addend : sum.addends) plan_.retain(addend);
+  return sum;
+}
+
 void Lowering::release(Value& value) {
   if (value.dense != kNone) plan_.release(value.dense);
   if (value.base != kNone) plan_.release(value.base);
@@ -205,9 +214,7 @@ void Lowering::lower_linear(const Op& op) {
   Value result;
   if (stream) {
     if (op.residual != kNone) {
-      result = value(op.residual);
-      if (result.base != kNone) plan_.retain(result.base);
-      for (const BufferId id : result.addends) plan_.retain(id);
+      result = share(op.residual);
       use(op.residual);
     }
     result.addends.push_back(out);

@@ -65,6 +65,7 @@ class Lowering {
   // Drops one use of a tensor; its buffers return to the plan with the last.
   void use(TensorId id);
   bool used_later(TensorId id) const { return uses_[static_cast<size_t>(id)] > 0; }
+  Value share(TensorId id);
   void release(Value& value);
   bool feeds_attention(TensorId id) const;
   BufferId sum_target(const Value& value, TensorId id);

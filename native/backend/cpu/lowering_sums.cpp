@@ -44,14 +44,12 @@ void Lowering::emit_norm(TensorId x, bool keep_sum, const NormTarget& target) {
                             : "add",
        [&model, value = sum, shape, stored, out, weight, bias, norm, element_bytes, addends, dtype = dtype_,
         join = target.join, join_self = target.join_self](const StepContext& context) {
-         for (const int exchange : value.exchanges) {
-           model.sums[static_cast<size_t>(exchange)] =
-               model.communicator.wait(model.tickets[static_cast<size_t>(exchange)]);
-         }
-         if (join != kNone) {
-           model.sums[static_cast<size_t>(join)] =
-               model.communicator.wait(model.tickets[static_cast<size_t>(join)]);
-         }
+         const auto wait = [&model](int exchange) {
+           const auto index = static_cast<size_t>(exchange);
+           model.sums[index] = model.communicator.wait(model.tickets[index]);
+         };
+         for (const int exchange : value.exchanges) wait(exchange);
+         if (join != kNone) wait(join);
          const int64_t rows = context.rows(shape.rows);
          const int64_t elements = rows * shape.width;
          const auto way_of = [&](BufferId id, int way) {
@@ -158,10 +156,7 @@ void Lowering::lower_join_norm(const Op& op) {
 }
 
 void Lowering::lower_join_add(const Op& op) {
-  const Value from = value(op.inputs[0]);
-  Value out = from;
-  if (out.base != kNone) plan_.retain(out.base);
-  for (const BufferId id : out.addends) plan_.retain(id);
+  Value out = share(op.inputs[0]);
   out.exchanges.push_back(exchange_of_[static_cast<size_t>(op.exchange)]);
   use(op.inputs[0]);
   value(op.output) = std::move(out);
@@ -172,9 +167,7 @@ void Lowering::lower_all_reduce(const Op& op) {
   use(op.inputs[0]);
   Value out;
   if (op.residual != kNone) {
-    out = value(op.residual);
-    if (out.base != kNone) plan_.retain(out.base);
-    for (const BufferId id : out.addends) plan_.retain(id);
+    out = share(op.residual);
     use(op.residual);
   }
   out.exchanges.push_back(exchange);
