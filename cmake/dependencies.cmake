@@ -4,10 +4,16 @@ find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(nlohmann_json 3.9 REQUIRED)
 
-find_package(dnnl CONFIG QUIET)
-if(NOT TARGET DNNL::dnnl)
+# Not by oneDNN's own CMake package: where it was built with an OpenCL runtime that file insists on OpenCL's headers,
+# which nothing here uses (and Debian's package does not bring).
+find_path(KRAKEN_DNNL_INCLUDE dnnl.hpp)
+find_library(KRAKEN_DNNL_LIBRARY dnnl)
+if(NOT KRAKEN_DNNL_INCLUDE OR NOT KRAKEN_DNNL_LIBRARY)
   message(FATAL_ERROR "oneDNN was not found: install libdnnl-dev (Debian, Ubuntu), onednn-devel (Fedora) or onednn (Homebrew), or run `npm run setup`")
 endif()
+add_library(kraken_dnnl INTERFACE)
+target_include_directories(kraken_dnnl SYSTEM INTERFACE ${KRAKEN_DNNL_INCLUDE})
+target_link_libraries(kraken_dnnl INTERFACE ${KRAKEN_DNNL_LIBRARY})
 
 find_package(hwy CONFIG QUIET)
 if(TARGET hwy::hwy)
@@ -36,7 +42,7 @@ endif()
 
 add_library(kraken_dependencies INTERFACE)
 target_link_libraries(kraken_dependencies INTERFACE
-  Threads::Threads OpenMP::OpenMP_CXX nlohmann_json::nlohmann_json DNNL::dnnl ${kraken_hwy})
+  Threads::Threads OpenMP::OpenMP_CXX nlohmann_json::nlohmann_json kraken_dnnl ${kraken_hwy})
 
 add_library(kraken_options INTERFACE)
 target_compile_options(kraken_options INTERFACE -Wall -Wextra -Wpedantic
