@@ -6,8 +6,8 @@ import { executorOptions, type LoadOptions, resolveLoad } from "./engine-options
 import { ArgumentError, fromNative, RuntimeError } from "./errors.js";
 import { ActiveGeneration, type Generation } from "./generation.js";
 import type { ModelConfig } from "./model-config.js";
-import { type NativeExecutor, type NativeStats, native } from "./native.js";
-import { booleanOption, checkKeys, signalOption } from "./options.js";
+import { type NativeExecutor, type NativeRequest, type NativeStats, native } from "./native.js";
+import { booleanOption, checkKeys, integerOption, signalOption } from "./options.js";
 import { type Prompt, promptTokens } from "./prompt.js";
 import { RequestTable } from "./requests.js";
 import { type GenerateOptions, resolveSampling } from "./sampling.js";
@@ -217,6 +217,29 @@ export class Engine implements AsyncDisposable {
       this,
     );
     return { rows: tokens.length, vocabSize, data: await assemble(pieces, tokens.length, vocabSize) };
+  }
+
+  /**
+   * For benchmarks: what bounds a step from below on this machine at this moment, in milliseconds of the engine's
+   * clock. "prefill": the matrix products alone of a prompt of `tokens` tokens, with the engine's own packed weights,
+   * on all ranks at once, every layer on all tokens and logits of one. "decode": all ranks reading all their packed
+   * weights once, at once, as fast as memory gives them.
+   * @throws KrakenError ERR_OPTION, ERR_CONTEXT_LENGTH, ERR_DISPOSED
+   */
+  async measureBound(bound: { phase: "prefill"; tokens: number } | { phase: "decode" }): Promise<number> {
+    this.#checkOpen();
+    const request: NativeRequest =
+      bound.phase === "prefill"
+        ? {
+            kind: "products",
+            prompt: new Int32Array(
+              integerOption("tokens", bound.tokens, { min: 1, max: this.maxSequenceLength, fallback: 1 }),
+            ),
+            samples: 1,
+          }
+        : { kind: "weight-read", prompt: new Int32Array(1), samples: 1 };
+    const [piece] = await collect(this.#requests, request, undefined, this);
+    return piece!.values[0]!;
   }
 
   /** @throws RuntimeError ERR_DISPOSED */

@@ -84,7 +84,7 @@ export interface NativeSampling {
 }
 
 export interface NativeRequest {
-  kind: "generate" | "score" | "logits";
+  kind: "generate" | "score" | "logits" | "products" | "weight-read";
   prompt: Int32Array;
   samples: number;
   /** generate only */
@@ -105,7 +105,10 @@ export interface NativeResponse {
   /** finish "error" only. */
   errorCode?: string;
   errorMessage?: string;
-  /** score: one log-probability per prompt token (the first NaN); logits: rows × vocabulary. */
+  /**
+   * score: one log-probability per prompt token (the first NaN); logits: rows × vocabulary; products, weight-read:
+   * milliseconds.
+   */
   values?: Float32Array;
   /** With values. */
   firstRow?: number;

@@ -31,6 +31,8 @@ Request::Kind kind_of(const std::string& name) {
   if (name == "generate") return Request::Kind::Generate;
   if (name == "score") return Request::Kind::Score;
   if (name == "logits") return Request::Kind::Logits;
+  if (name == "products") return Request::Kind::Products;
+  if (name == "weight-read") return Request::Kind::WeightRead;
   internal_error("request kind " + name);
 }
 

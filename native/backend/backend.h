@@ -54,6 +54,11 @@ class RankModel {
   // Runs one step. logits: [B, V] float32, complete on rank 0 when this returns there. Every rank passes the
   // same batch; ranks in one process pass the same logits pointer.
   virtual void step(const StepBatch& batch, float* logits) = 0;
+  // What bounds a step from below on this machine, for benchmarks: the matrix products alone of a step that
+  // gives `tokens` tokens to every layer and the logits [V] of one, or one read of all weights. The products
+  // multiply whatever lies in their inputs.
+  virtual void run_products(int tokens, float* logits) = 0;
+  virtual void read_weights() = 0;
   virtual RankMemory memory() const = 0;
   // Milliseconds per kind of op since the last call (profile only).
   virtual std::map<std::string, double> take_profile() = 0;

@@ -22,6 +22,10 @@ struct Request {
     Generate,
     Score,   // log-probability of every prompt token given those before it
     Logits,  // raw logits of every prompt position
+    // For benchmarks, between two steps: how many milliseconds all ranks at once take for the matrix products
+    // of a prompt this long (its tokens don't matter), or for one read of their weights.
+    Products,
+    WeightRead,
   };
   Kind kind = Kind::Generate;
   std::vector<int32_t> prompt;
@@ -48,7 +52,7 @@ struct Response {
   FinishReason finish = FinishReason::None;  // != None: the sample's last event
   std::string error_code, error_message;     // finish == Error
   // Score: one entry per prompt token, the first NaN. Logits: [rows, V], rows in order; both may come in
-  // chunks (first_row counts on) and end with finish == Length.
+  // chunks (first_row counts on) and end with finish == Length. Products, WeightRead: the milliseconds.
   std::vector<float> values;
   int32_t first_row = 0;
   // Milliseconds since enqueue(): set on a sample's first token and on its finish.

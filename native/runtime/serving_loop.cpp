@@ -83,7 +83,7 @@ void ServingLoop::run() noexcept {
 
 bool ServingLoop::turn() {
   Mailbox::Mail mail = mailbox_.collect(!scheduler_.idle());
-  for (auto& request : mail.requests) scheduler_.add(std::move(request));
+  for (auto& request : mail.requests) take(std::move(request));
   for (RequestId id : mail.cancellations) end(scheduler_.cancel(id), {FinishReason::Cancelled});
   if (mail.stop) {
     end(scheduler_.cancel_all(), {FinishReason::Cancelled});
@@ -93,6 +93,30 @@ bool ServingLoop::turn() {
   publish();
   emit();
   return !mail.stop;
+}
+
+void ServingLoop::take(std::unique_ptr<Sequence> request) {
+  if (request->kind != Request::Kind::Products && request->kind != Request::Kind::WeightRead) {
+    scheduler_.add(std::move(request));
+    return;
+  }
+  try {
+    events_.push_back(measure(*request));
+  } catch (...) {
+    scheduler_.add(std::move(request));  // ends with everything else
+    throw;
+  }
+  mailbox_.left_queue(1);
+}
+
+Response ServingLoop::measure(const Sequence& request) {
+  Response event = event_of(request);
+  const bool products = request.kind == Request::Kind::Products;
+  const double ms = products ? runner_.time_products(request.prompt_length) : runner_.time_weight_read();
+  event.values.push_back(static_cast<float>(ms));
+  event.finish = FinishReason::Length;
+  stamp_end(request, event);
+  return event;
 }
 
 void ServingLoop::step() {

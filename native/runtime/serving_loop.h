@@ -32,6 +32,8 @@ class ServingLoop {
   };
 
   bool turn();  // false: told to stop
+  void take(std::unique_ptr<Sequence> request);
+  Response measure(const Sequence& request);
   void step();
   void report(const Chunk& chunk, int32_t first_result);
   void report_token(Sequence& sequence, StepRunner::Row& row);

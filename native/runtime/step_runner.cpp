@@ -43,6 +43,24 @@ void StepRunner::on_all_ranks(const std::function<void(int rank)>& task) {
   ranks_.group.run(task, [this](const std::string& reason) { communicators_.front()->abort(reason); });
 }
 
+double StepRunner::time_on_all_ranks(const std::function<void(RankModel&)>& task) {
+  const auto from = Clock::now();
+  on_all_ranks([&](int rank) { task(*ranks_.models[static_cast<size_t>(rank)]); });
+  return std::chrono::duration<double, std::milli>(Clock::now() - from).count();
+}
+
+double StepRunner::time_products(int tokens) {
+  return time_on_all_ranks([&](RankModel& model) {
+    for (int left = tokens; left > 0; left -= config_.max_step_tokens) {
+      model.run_products(std::min(left, config_.max_step_tokens), logits_.get());
+    }
+  });
+}
+
+double StepRunner::time_weight_read() {
+  return time_on_all_ranks([](RankModel& model) { model.read_weights(); });
+}
+
 void StepRunner::run(std::span<const Chunk> chunks) {
   pack(chunks);
   on_all_ranks([this](int rank) { ranks_.models[static_cast<size_t>(rank)]->step(batch_, logits_.get()); });

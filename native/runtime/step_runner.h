@@ -38,6 +38,10 @@ class StepRunner {
   Row& row(int32_t index) { return rows_[static_cast<size_t>(index)]; }
   std::span<const float> logits(int32_t index) const;
 
+  // Milliseconds that all ranks take at once (see Request::Kind).
+  double time_products(int tokens);
+  double time_weight_read();
+
   RankMemory memory() const;  // of all ranks
   std::vector<std::map<std::string, double>> take_profile();
 
@@ -58,6 +62,7 @@ class StepRunner {
   void evaluate_rows();
   void evaluate(int32_t index, SamplerWorkspace& workspace);
   void on_all_ranks(const std::function<void(int rank)>& task);
+  double time_on_all_ranks(const std::function<void(RankModel& model)>& task);
 
   const LocalExecutorConfig& config_;
   std::span<const std::unique_ptr<Communicator>> communicators_;

@@ -56,7 +56,7 @@ TEST(CpuGemm, MatchesFloat64) {
                               output, 130);
           EXPECT_EQ(linear.n(), n);
           EXPECT_EQ(linear.k(), k);
-          EXPECT_GE(linear.packed_bytes(), static_cast<size_t>(n * k) * size_of(compute));
+          EXPECT_GE(linear.packed().size(), static_cast<size_t>(n * k) * size_of(compute));
           const std::vector<double> want = reference(x, weight, bias, 130, n, k);
           for (const int64_t rows : {1, 2, 3, 9, 130}) {
             Values y(output, static_cast<size_t>(rows * n));

@@ -62,9 +62,10 @@ struct Controls {
   std::atomic<int> fail_rank{0};
   std::function<void()> failure = [] { throw std::runtime_error("injected failure"); };
   std::atomic<int> step_microseconds{0};
-  std::atomic<int> largest_step{0};  // tokens
-  std::atomic<bool> blocked{false};  // rank 0 sleeps in its step while true
-  std::atomic<bool> poison{false};   // logits become NaN
+  std::atomic<int> largest_step{0};                     // tokens
+  std::atomic<bool> blocked{false};                     // rank 0 sleeps in its step while true
+  std::atomic<int> product_tokens{0}, weight_reads{0};  // of all ranks
+  std::atomic<bool> poison{false};                      // logits become NaN
 };
 
 class Model final : public RankModel {
@@ -127,6 +128,12 @@ class Model final : public RankModel {
                                  end - begin, begin, logits, kVocab);
   }
 
+  void run_products(int tokens, float* logits) override {
+    if (communicator_.rank() == controls_->fail_rank && steps_ == controls_->fail_step) controls_->failure();
+    controls_->product_tokens += tokens;
+    if (communicator_.rank() == 0) logits[0] = 0;
+  }
+  void read_weights() override { ++controls_->weight_reads; }
   RankMemory memory() const override { return {1000, 100, 10}; }
   std::map<std::string, double> take_profile() override { return {{"fake", 1.0}}; }
 

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <utility>
 
+#include "backend/cpu/kernels.h"
 #include "backend/cpu/lowering.h"
 #include "base/error.h"
 
@@ -86,17 +87,48 @@ void CpuModel::step(const StepBatch& batch, float* logits) {
   }
   using Now = std::chrono::steady_clock;
   auto begin = Now::now();
+  uint64_t waited = communicator.exposed_nanoseconds();
   for (const CpuStep& step : steps) {
     step.run(context);
     const auto end = Now::now();
-    times_[step.kind] += std::chrono::duration<double, std::milli>(end - begin).count();
+    const uint64_t waited_now = communicator.exposed_nanoseconds();
+    const double waited_ms = static_cast<double>(waited_now - waited) * 1e-6;
+    times_[step.kind] += std::chrono::duration<double, std::milli>(end - begin).count() - waited_ms;
+    if (waited_now != waited) times_["wait"] += waited_ms;
+    waited = waited_now;
     begin = end;
   }
 }
 
+// In the last layer only the wanted rows go through the products after attention. The bound is that of the
+// model, not of this shortcut: there the same product of the layer before runs a second time, on all tokens.
+void CpuModel::run_products(int tokens, float* logits) {
+  const std::vector<int32_t> ids(static_cast<size_t>(tokens), 0);
+  const int32_t last = tokens - 1;
+  const StepBatch batch{ids, ids, {}, {&last, 1}};
+  const StepContext context{batch, logits};
+  std::map<std::string, const CpuStep*> on_all_tokens;
+  for (const CpuStep& step : steps) {
+    if (!step.product) continue;
+    if (!step.wanted_only) on_all_tokens[step.kind] = &step;
+    const auto full = on_all_tokens.find(step.kind);
+    (full == on_all_tokens.end() ? step : *full->second).run(context);
+  }
+}
+
+void CpuModel::read_weights() {
+  uint64_t folded = 0;
+  for (const auto& linear : linears) {
+    const auto packed = linear->packed();
+    folded ^= fold_words(reinterpret_cast<const uint64_t*>(packed.data()),
+                         static_cast<int64_t>(packed.size() / sizeof(uint64_t)));
+  }
+  weights_read_ = folded;
+}
+
 RankMemory CpuModel::memory() const {
   RankMemory memory;
-  for (const auto& linear : linears) memory.weights += linear->packed_bytes();
+  for (const auto& linear : linears) memory.weights += linear->packed().size();
   for (const auto& vector : vectors) memory.weights += vector.size() * sizeof(float);
   memory.kv_cache = kv_bytes_;
   for (const LazyMemory& buffer : buffers_) memory.activations += buffer.size();

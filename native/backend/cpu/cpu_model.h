@@ -28,6 +28,8 @@ struct StepContext {
 struct CpuStep {
   std::string kind;  // what profiles group by
   std::function<void(const StepContext&)> run;
+  bool product = false;      // a matrix product
+  bool wanted_only = false;  // of the wanted rows, not of all tokens
 };
 
 // Memory that is zero and costs nothing until touched; page-aligned.
@@ -53,6 +55,8 @@ class CpuModel : public RankModel {
   ~CpuModel() override;
 
   void step(const StepBatch& batch, float* logits) override;
+  void run_products(int tokens, float* logits) override;
+  void read_weights() override;
   RankMemory memory() const override;
   std::map<std::string, double> take_profile() override;
 
@@ -76,6 +80,7 @@ class CpuModel : public RankModel {
   std::unique_ptr<LazyMemory> kv_cache_;
   std::unique_ptr<Attention> attention_;
   std::map<std::string, double> times_;
+  volatile uint64_t weights_read_ = 0;  // keeps the compiler from leaving the reads out
 };
 
 }  // namespace kraken::cpu

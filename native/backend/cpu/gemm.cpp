@@ -45,8 +45,8 @@ void PackedLinear::prepare(int64_t rows) {
   if (rows > 0) impl_->kernel->prepare(rows);
 }
 
-size_t PackedLinear::packed_bytes() const {
-  return impl_->kernel->packed_bytes();
+std::span<const std::byte> PackedLinear::packed() const {
+  return impl_->kernel->packed();
 }
 int64_t PackedLinear::n() const {
   return impl_->n;

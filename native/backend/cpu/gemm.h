@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/dtype.h"
 
@@ -33,7 +34,7 @@ class PackedLinear {
   // Creates what run() needs for these many rows ahead of time.
   void prepare(int64_t rows);
 
-  size_t packed_bytes() const;
+  std::span<const std::byte> packed() const;
   int64_t n() const;
   int64_t k() const;
   // oneDNN's name of the implementation, e.g. "brg:avx512_core_bf16" (shown by profiles and tests).

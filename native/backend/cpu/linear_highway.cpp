@@ -181,7 +181,7 @@ class HighwayLinear final : public LinearKernel {
   }
 
   void prepare(int64_t) override {}
-  size_t packed_bytes() const override { return packed_.bytes(); }
+  std::span<const std::byte> packed() const override { return {packed_.as<std::byte>(), packed_.bytes()}; }
   const char* implementation() const override { return "highway:panels"; }
 
  private:

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/dtype.h"
 
@@ -15,7 +16,7 @@ class LinearKernel {
   virtual ~LinearKernel() = default;
   virtual void run(const void* x, void* y, int64_t rows) = 0;
   virtual void prepare(int64_t rows) = 0;
-  virtual size_t packed_bytes() const = 0;
+  virtual std::span<const std::byte> packed() const = 0;
   virtual const char* implementation() const = 0;
 };
 

@@ -107,7 +107,7 @@ class OneDnnLinear final : public LinearKernel {
     translating_errors([&] { this_threads_scratch(plan_for(rows).scratch_bytes); });
   }
 
-  size_t packed_bytes() const override { return packed_.bytes(); }
+  std::span<const std::byte> packed() const override { return {packed_.as<std::byte>(), packed_.bytes()}; }
   const char* implementation() const override { return implementation_.c_str(); }
 
  private:

@@ -93,6 +93,10 @@ void Lowering::emit(std::string kind, std::function<void(const StepContext&)> ru
   model_.steps.push_back({std::move(kind), std::move(run)});
 }
 
+void Lowering::emit_product(std::string kind, Rows rows, std::function<void(const StepContext&)> run) {
+  model_.steps.push_back({std::move(kind), std::move(run), true, rows == Rows::Wanted});
+}
+
 size_t Lowering::row_bytes(TensorId id, size_t element) const {
   return static_cast<size_t>(info(id).ways) * static_cast<size_t>(info(id).width) * element;
 }
@@ -200,15 +204,17 @@ void Lowering::lower_linear(const Op& op) {
       op.name.find(".attn.") != std::string::npos || op.name.find(".mlp.") != std::string::npos
           ? op.name.substr(op.name.rfind('.', last_dot - 1) + 1)
           : op.name;
-  emit(kind, [&model, linears, in, out, n, k, out_element, rows_kind = shape.rows,
-              in_element = element()](const StepContext& context) {
-    const int64_t rows = context.rows(rows_kind);
-    if (rows == 0) return;
-    for (size_t way = 0; way < linears.size(); ++way) {
-      linears[way]->run(model.buffer(in) + way * static_cast<size_t>(rows * k) * in_element,
-                        model.buffer(out) + way * static_cast<size_t>(rows * n) * out_element, rows);
-    }
-  });
+  emit_product(kind, shape.rows,
+               [&model, linears, in, out, n, k, out_element, rows_kind = shape.rows,
+                in_element = element()](const StepContext& context) {
+                 const int64_t rows = context.rows(rows_kind);
+                 if (rows == 0) return;
+                 for (size_t way = 0; way < linears.size(); ++way) {
+                   linears[way]->run(model.buffer(in) + way * static_cast<size_t>(rows * k) * in_element,
+                                     model.buffer(out) + way * static_cast<size_t>(rows * n) * out_element,
+                                     rows);
+                 }
+               });
   use(x);
 
   Value result;
@@ -287,12 +293,12 @@ void Lowering::lower_head(const Op& op) {
           .get();
   CpuModel& model = model_;
   if (graph_.ranks == 1) {
-    emit("head", [&model, linear, in](const StepContext& context) {
+    emit_product("head", Rows::Wanted, [&model, linear, in](const StepContext& context) {
       if (context.wanted() > 0) linear->run(model.buffer(in), context.logits, context.wanted());
     });
   } else {
     const BufferId part = plan_.acquire(Rows::Wanted, static_cast<size_t>(n) * sizeof(float));
-    emit("head", [&model, linear, in, part](const StepContext& context) {
+    emit_product("head", Rows::Wanted, [&model, linear, in, part](const StepContext& context) {
       if (context.wanted() > 0) linear->run(model.buffer(in), model.buffer(part), context.wanted());
     });
     emit("gather_logits", [&model, part, n, begin = graph_.vocab_begin,

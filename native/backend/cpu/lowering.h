@@ -57,6 +57,7 @@ class Lowering {
   void make_dense(TensorId x);
   int start_exchange(TensorId send);  // numbered in starting order
   void emit(std::string kind, std::function<void(const StepContext&)> run);
+  void emit_product(std::string kind, Rows rows, std::function<void(const StepContext&)> run);
 
   const TensorInfo& info(TensorId id) const { return graph_.tensors[static_cast<size_t>(id)]; }
   Value& value(TensorId id) { return values_[static_cast<size_t>(id)]; }
