@@ -13,6 +13,7 @@ import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { buildEngine, Engine, type LoadOptions } from "../lib/index.js";
+import { integerOption } from "../lib/options.js";
 import { median } from "../lib/report/statistics.js";
 import { type Cell, CellRun, firstCallExtraMs, loadTimes } from "./roofline/measure.js";
 import { type EngineFigures, engineText, rowText } from "./roofline/report.js";
@@ -31,8 +32,11 @@ const { values } = parseArgs({
   },
 });
 const list = (text: string) => text.split(",").map((part) => part.trim());
-const numbers = (text: string) => list(text).map(Number);
-const rounds = Number(values.rounds);
+const whole = (name: string, text: string) =>
+  integerOption(name, /^\d+$/.test(text) ? Number(text) : text, { min: 1, fallback: 1 });
+const numbers = (name: "ranks" | "contexts" | "batches") =>
+  list(values[name]).map((text) => whole(name, text));
+const rounds = whole("rounds", values.rounds);
 const warmUpRounds = 2;
 const unusedLengths = [37, 43, 51, 61, 67];
 
@@ -80,10 +84,16 @@ try {
   const variants: Variant[] = [];
   for (const preset of list(values.presets)) {
     for (const dtype of list(values.dtypes) as Cell["dtype"][]) {
-      for (const ranks of numbers(values.ranks)) {
+      for (const ranks of numbers("ranks")) {
         for (const communication of list(values.communication) as Cell["communication"][]) {
-          const cell = { preset, dtype, ranks, threadsPerRank: Number(values.threads), communication };
-          const variant = await open(root, cell, numbers(values.batches), numbers(values.contexts));
+          const cell = {
+            preset,
+            dtype,
+            ranks,
+            threadsPerRank: whole("threads", values.threads),
+            communication,
+          };
+          const variant = await open(root, cell, numbers("batches"), numbers("contexts"));
           for (const run of variant.cells) await run.round(false);
           variant.figures.residentBytes = process.memoryUsage.rss() - variant.figures.residentBytes;
           variants.push(variant);

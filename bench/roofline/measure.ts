@@ -89,7 +89,8 @@ export class CellRun {
     const products = await engine.measureBound({ phase: "prefill", tokens: cell.batch * cell.context });
     const reading = await engine.measureBound({ phase: "decode" });
     if (!keep) return;
-    const steps = atEnd.steps - atFirst.steps;
+    // None left to count where steps are so short that all were over when the first token was seen.
+    const steps = Math.max(1, atEnd.steps - atFirst.steps);
     this.prefill.api.push(Math.max(...results.map((timing) => timing.ttftMs)));
     this.prefill.engine.push(Math.max(...results.map((timing) => timing.engineTtftMs)));
     this.prefill.bound.push(products);

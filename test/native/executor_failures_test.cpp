@@ -139,6 +139,18 @@ TEST(Executor, AFailingRankFailsEverythingPendingAndNothingHangs) {
   }
 }
 
+TEST(Executor, ARankThatFailsWhileMeasuringFailsThatRequestToo) {
+  Engine engine(2);
+  engine.controls->fail_rank = 1;
+  engine.controls->fail_step = 0;
+  Request products = plain(8, 1);
+  products.kind = Request::Kind::Products;
+  const auto measured = engine.log.wait(engine.executor->enqueue(products));
+  EXPECT_EQ(measured.last.finish, FinishReason::Error);
+  EXPECT_EQ(measured.last.error_code, "ERR_RANK_LOST");
+  EXPECT_TRUE(measured.values.empty());
+}
+
 TEST(Executor, LogitsThatAreNoNumbersFailOnlyTheirRequest) {
   Engine engine(2);
   engine.controls->poison = true;

@@ -83,6 +83,31 @@ TEST(Executor, MixedLoadFourRanksTinyCache) {
   run_mixed_load(4, 27, true);
 }
 
+TEST(Executor, MeasuresBoundsBetweenSteps) {
+  Engine engine(2);
+  const Request before = plain(5, 3);
+  EXPECT_EQ(engine.log.wait(engine.executor->enqueue(before)).tokens, alone(before, 0, 2));
+
+  Request products = plain(150, 1);  // more than a step takes: in pieces
+  products.kind = Request::Kind::Products;
+  Request weight_read = plain(1, 1);
+  weight_read.kind = Request::Kind::WeightRead;
+  const RequestId first = engine.executor->enqueue(products), second = engine.executor->enqueue(weight_read);
+  for (const RequestId id : {first, second}) {
+    const auto measured = engine.log.wait(id);
+    ASSERT_EQ(measured.values.size(), 1u);
+    EXPECT_GE(measured.values[0], 0.0f);
+    EXPECT_EQ(measured.last.finish, FinishReason::Length);
+    EXPECT_TRUE(measured.tokens.empty());
+  }
+  EXPECT_EQ(engine.controls->product_tokens, 2 * 150);
+  EXPECT_EQ(engine.controls->weight_reads, 2);
+
+  const Request after = plain(30, 20);
+  EXPECT_EQ(engine.log.wait(engine.executor->enqueue(after)).tokens, alone(after, 0, 2));
+  EXPECT_EQ(engine.executor->stats().waiting, 0);
+}
+
 TEST(Executor, ScoreAndLogits) {
   LocalExecutorConfig config = small_config();
   config.kv_blocks = 26;

@@ -97,6 +97,34 @@ describe("score and logits", () => {
   });
 });
 
+describe("measureBound", () => {
+  test("asks for products of a prompt, or for one read of the weights", async () => {
+    const { engine, executor } = fakeEngine();
+    const prefill = engine.measureBound({ phase: "prefill", tokens: 7 });
+    executor.emit({ values: Float32Array.of(2.5), firstRow: 0, finish: "length" });
+    assert.equal(await prefill, 2.5);
+    const decode = engine.measureBound({ phase: "decode" });
+    executor.emit({ request: 2, values: Float32Array.of(0.5), firstRow: 0, finish: "length" });
+    assert.equal(await decode, 0.5);
+    const requests = [...executor.requests.values()];
+    assert.deepEqual(
+      requests.map(({ kind, prompt }) => [kind, prompt.length]),
+      [
+        ["products", 7],
+        ["weight-read", 1],
+      ],
+    );
+  });
+
+  test("no longer prompts than the engine takes", async () => {
+    const { engine } = fakeEngine();
+    await rejects(() => engine.measureBound({ phase: "prefill", tokens: 65 }), {
+      code: "ERR_OPTION",
+      message: /`tokens` must be an integer from 1 to 64, got 65/,
+    });
+  });
+});
+
 describe("dispose", () => {
   test("rejects what runs, refuses what comes, can be repeated", async () => {
     const { engine, executor } = fakeEngine();

@@ -1,6 +1,5 @@
 // A place where threads meet: a count of arrivals, waited for by spinning briefly and then sleeping, so that
-// more ranks than cores work well (measured: unlimited spinning costs 9x on decode, ~200 pauses cost
-// nothing).
+// more ranks than cores work well (measured: unlimited spinning costs 9x on decode).
 #pragma once
 
 #include <atomic>
@@ -34,7 +33,6 @@ class alignas(64) Rendezvous {
 
  private:
   static constexpr uint32_t kAborted = 1;
-  static constexpr int kSpins = 200;
 
   // Counts wrap; targets are never more than a few rounds away, so the sign of the difference decides.
   static State state_of(uint32_t word, uint32_t target) {
