@@ -1,6 +1,7 @@
 /** The options of Engine.load(), validated and filled in for the executor. */
 import type { EngineManifest } from "./engine-directory.js";
 import { ArgumentError } from "./errors.js";
+import { parseLink } from "./link.js";
 import type { NativeExecutorOptions } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, signalOption } from "./options.js";
 
@@ -27,6 +28,11 @@ export interface LoadOptions {
   backend?: string | undefined;
   /** Must be "none" to load an engine that was built without collectives, whose numbers are wrong. */
   communication?: "none" | undefined;
+  /**
+   * Delays what ranks exchange as a slower link between them would: "10Gbit,20us" (each rank's, full duplex). For
+   * benchmarks: one machine shows what a network would. Default "none".
+   */
+  link?: string | undefined;
   /** Aborting rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
@@ -43,6 +49,7 @@ const known: readonly (keyof LoadOptions)[] = [
   "verify",
   "backend",
   "communication",
+  "link",
   "signal",
 ];
 
@@ -61,6 +68,7 @@ export function resolveLoad(options: LoadOptions): ResolvedLoad {
   if (options.communication !== undefined && options.communication !== "none") {
     throw optionError("communication", '"none", or left out', options.communication);
   }
+  parseLink(options.link);
   return {
     verify: booleanOption("verify", options.verify, true),
     backend: options.backend,
@@ -102,6 +110,7 @@ export function executorOptions(
       `\`maxSequenceLength\` is ${length}, but the model has ${config.maxPositions} positions`,
     );
   }
+  const link = parseLink(options.link);
   const chosen = { min: 1, fallback: 0 };
   return {
     directory,
@@ -110,6 +119,8 @@ export function executorOptions(
     ranks,
     dtype,
     communication,
+    linkBytesPerSecond: link?.bytesPerSecond ?? 0,
+    linkLatencySeconds: link?.latencySeconds ?? 0,
     threadsPerRank: integerOption("threadsPerRank", options.threadsPerRank, { ...chosen, max: 1024 }),
     maxBatchSize: integerOption("maxBatchSize", options.maxBatchSize, { min: 1, max: 4096, fallback: 8 }),
     maxSequenceLength: length,

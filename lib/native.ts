@@ -55,6 +55,9 @@ export interface NativeExecutorOptions {
   ranks: number;
   dtype: DType;
   communication: boolean;
+  /** 0: no link is emulated. */
+  linkBytesPerSecond: number;
+  linkLatencySeconds: number;
   threadsPerRank: number;
   maxBatchSize: number;
   maxSequenceLength: number;
@@ -133,7 +136,12 @@ export interface NativeStats {
   kvBlocksUsed: number;
   kvBlockTokens: number;
   stepMsTotal: number;
+  /** Of each rank since load: milliseconds waited for collectives. */
   exposedMs: number[];
+  /** Of each rank since load: milliseconds from the start of each exchange to its arrival, hidden or not. */
+  collectiveMs: number[];
+  /** Exchanges each rank has waited for since load. */
+  exchanges: number;
   profileMs: Record<string, number>[];
   weightBytes: number;
   kvBytes: number;

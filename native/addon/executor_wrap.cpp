@@ -20,6 +20,8 @@ ExecutorOptions to_options(const Napi::Object& object) {
   options.ranks = int_field(object, "ranks");
   options.dtype = parse_dtype(string_field(object, "dtype"));
   options.communication = bool_field(object, "communication");
+  options.link_bytes_per_second = number_field(object, "linkBytesPerSecond");
+  options.link_latency_seconds = number_field(object, "linkLatencySeconds");
   options.threads_per_rank = int_field(object, "threadsPerRank");
   options.max_batch_size = int_field(object, "maxBatchSize");
   options.max_sequence_length = int_field(object, "maxSequenceLength");

@@ -172,9 +172,14 @@ Napi::Object to_javascript(Napi::Env env, const ExecutorStats& stats) {
   set("weightBytes", stats.weight_bytes);
   set("kvBytes", stats.kv_bytes);
   set("activationBytes", stats.activation_bytes);
-  Napi::Array exposed = Napi::Array::New(env);
-  for (const double ms : stats.exposed_ms) exposed.Set(exposed.Length(), ms);
-  object.Set("exposedMs", exposed);
+  const auto set_all = [&](const char* key, const std::vector<double>& values) {
+    Napi::Array array = Napi::Array::New(env);
+    for (const double value : values) array.Set(array.Length(), value);
+    object.Set(key, array);
+  };
+  set_all("exposedMs", stats.exposed_ms);
+  set_all("collectiveMs", stats.collective_ms);
+  set("exchanges", stats.exchanges);
   Napi::Array profile = Napi::Array::New(env);
   for (const std::map<std::string, double>& rank : stats.profile_ms) {
     Napi::Object times = Napi::Object::New(env);

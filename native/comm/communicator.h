@@ -51,6 +51,10 @@ class Communicator {
 
   // Nanoseconds this rank has spent waiting in wait(), gather_columns() and barrier() since construction.
   virtual uint64_t exposed_nanoseconds() const = 0;
+  // Nanoseconds from this rank's start() until every rank's part had arrived, hidden or not, over all
+  // exchanges that were waited for; and how many those are.
+  virtual uint64_t collective_nanoseconds() const = 0;
+  virtual uint64_t exchanges() const = 0;
 };
 
 }  // namespace kraken

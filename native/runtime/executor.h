@@ -66,7 +66,10 @@ struct ExecutorStats {
   int32_t running = 0, waiting = 0;
   int32_t kv_blocks = 0, kv_blocks_used = 0, kv_block_tokens = 0;
   double step_ms_total = 0;
-  std::vector<double> exposed_ms;                         // per rank: time waited for collectives
+  std::vector<double> exposed_ms;  // per rank: time waited for collectives
+  std::vector<double>
+      collective_ms;       // per rank: from the start of each exchange to its arrival, hidden or not
+  uint64_t exchanges = 0;  // of each rank
   std::vector<std::map<std::string, double>> profile_ms;  // per rank, since the last call (profile only)
   size_t weight_bytes = 0, kv_bytes = 0, activation_bytes = 0;  // all ranks
 };
@@ -92,6 +95,8 @@ struct ExecutorOptions {
   int ranks = 1;
   DType dtype = DType::Float32;
   bool communication = true;
+  // Exchanges are delayed as a link of this speed between the ranks would; 0 bytes per second: no delay.
+  double link_bytes_per_second = 0, link_latency_seconds = 0;
   int threads_per_rank = 0;     // 0: cores / ranks, at least 1
   int max_batch_size = 8;       // sequences running at once
   int max_sequence_length = 0;  // tokens of prompt + output; 0: the model's positions

@@ -71,7 +71,9 @@ LocalExecutorConfig decide_limits(const ExecutorOptions& options, const ModelSiz
   config.kv_block_tokens = sizes.kv_block_tokens;
   config.max_batch_size = options.max_batch_size;
   config.max_queue = options.max_queue;
-  config.communication = options.communication;
+  config.communication.communication = options.communication;
+  config.communication.link = {options.link_latency_seconds, options.link_bytes_per_second};
+  config.communication.bytes_per_element = static_cast<double>(size_of(options.dtype));
   config.profile = options.profile;
   config.max_sequence_length =
       options.max_sequence_length > 0 ? options.max_sequence_length : sizes.max_positions;

@@ -116,7 +116,9 @@ ExecutorStats LocalExecutor::stats() {
   stats.waiting += mailbox_.uncollected();
   for (const auto& communicator : communicators_) {
     stats.exposed_ms.push_back(static_cast<double>(communicator->exposed_nanoseconds()) * 1e-6);
+    stats.collective_ms.push_back(static_cast<double>(communicator->collective_nanoseconds()) * 1e-6);
   }
+  stats.exchanges = communicators_.front()->exchanges();
   return stats;
 }
 

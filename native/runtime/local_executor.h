@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "comm/communicator.h"
+#include "comm/local/local_group.h"
 #include "runtime/executor.h"
 #include "runtime/mailbox.h"
 
@@ -26,7 +26,7 @@ struct LocalExecutorConfig {
   int32_t max_batch_size = 0, max_sequence_length = 0, max_step_tokens = 0, prefill_chunk = 0, max_rows = 0;
   int32_t max_queue = 0;
   int threads_per_rank = 1;
-  bool communication = true;
+  LocalGroupOptions communication;
   bool profile = false;
 };
 

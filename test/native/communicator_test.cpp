@@ -237,7 +237,7 @@ TEST(Communicator, AbortEndsPresentAndFutureWaits) {
 }
 
 TEST(Communicator, WithoutCommunicationEachRankSeesItsOwnParts) {
-  Group group = make_local_group(2, false);
+  Group group = make_local_group(2, {.communication = false});
   const float a = 1, b = 2;
   const float* parts[] = {&a, &b};
   for (int round = 0; round < 10; ++round) {  // one rank alone: nothing waits for the other
@@ -253,6 +253,56 @@ TEST(Communicator, WithoutCommunicationEachRankSeesItsOwnParts) {
     c.barrier();
   });
   EXPECT_EQ(full[1], 8.0f);
+}
+
+TEST(EmulatedLink, DelaysByBytesOverBandwidthPlusLatencyAndQueues) {
+  using namespace std::chrono_literals;
+  EmulatedLink link({.latency_seconds = 20e-6, .bytes_per_second = 1e9});
+  const EmulatedLink::Clock::time_point begin{};
+  const auto after = [&](EmulatedLink::Clock::duration d) { return begin + 1s + d; };
+  EXPECT_EQ(link.send(50e3, after(0us)), after(70us));
+  EXPECT_EQ(link.send(50e3, after(10us)), after(120us));  // behind the first
+  EXPECT_EQ(link.send(0, after(500us)), after(520us));    // the link is free again
+  EmulatedLink memory({.latency_seconds = 1, .bytes_per_second = 0});
+  EXPECT_EQ(memory.send(1e9, after(3us)), after(3us));
+}
+
+TEST(Communicator, ASlowLinkHoldsBackWhatWasSent) {
+  using namespace std::chrono_literals;
+  // 2 ranks: a rank sends each byte once. 1,000 elements of 2 bytes take 20 ms, and 10 ms to arrive.
+  Group group = make_local_group(2, {.link = {0.010, 1e5}, .bytes_per_element = 2});
+  const std::vector<float> value(1000, 1.0f);
+  const float* parts[] = {value.data()};
+  std::vector<float> full(2);
+  const auto begin = std::chrono::steady_clock::now();
+  on_all_ranks(group, [&](Communicator& c) {
+    const Ticket first = c.start(parts, 10, 100);
+    if (c.rank() == 0) std::this_thread::sleep_for(25ms);  // works meanwhile: that much is hidden
+    EXPECT_EQ(c.wait(first).size(), 2u);
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, 30ms);
+    const float logit = static_cast<float>(c.rank());
+    c.gather_columns(&logit, 1, 1, c.rank(), full.data(), 2);
+    if (c.rank() == 0) {
+      EXPECT_GE(std::chrono::steady_clock::now() - begin, 40ms);
+    }
+  });
+  EXPECT_EQ(full[1], 1.0f);
+  for (const auto& communicator : group) {
+    EXPECT_EQ(communicator->exchanges(), 1u);
+    EXPECT_GE(communicator->collective_nanoseconds(), 29'000'000u);
+  }
+  EXPECT_GE(group[1]->exposed_nanoseconds(), 29'000'000u);  // hid nothing
+}
+
+TEST(Communicator, AbortEndsAWaitForASlowLink) {
+  Group group = make_local_group(2, {.link = {3600, 1e9}});
+  const float value = 1;
+  const float* parts[] = {&value};
+  on_all_ranks(group, [&](Communicator& c) {
+    const Ticket ticket = c.start(parts, 1, 1);
+    if (c.rank() == 1) return c.abort("enough");
+    EXPECT_THROW(c.wait(ticket), Error);
+  });
 }
 
 TEST(Communicator, CountsOnlyTheTimeItWaits) {

@@ -188,6 +188,9 @@ describe("load refuses", () => {
     ["/tmp", { maxbatchsize: 1 }, "ERR_OPTION", /did you mean `maxBatchSize`/],
     ["/tmp", { verify: "yes" }, "ERR_OPTION", /`verify` must be true or false/],
     ["/tmp", { communication: "some" }, "ERR_OPTION", /`communication`/],
+    ["/tmp", { link: "10Gbit" }, "ERR_OPTION", /`link` must be .*"10Gbit,20us", got '10Gbit'/],
+    ["/tmp", { link: "10Gbit,20" }, "ERR_OPTION", /`link` must be a time/],
+    ["/tmp", { link: "20us,10Gbit" }, "ERR_OPTION", /`link` must be bytes or bits per second/],
   ];
   for (const [directory, options, code, message] of bad) {
     test(`${JSON.stringify(directory)} ${JSON.stringify(options)}`, () =>

@@ -18,9 +18,11 @@
 // reading.
 #include "comm/local/local_group.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <mutex>
+#include <thread>
 
 #include "base/error.h"
 #include "comm/local/rendezvous.h"
@@ -31,15 +33,29 @@ namespace {
 constexpr int kDepth = Communicator::kExchangeDepth;
 static_assert(kDepth >= 2 * Communicator::kMaxInFlight);
 
+using Time = EmulatedLink::Clock::time_point;
+
+// A sleeping thread wakes this much too late at worst; the rest of a link's delay is spun.
+constexpr std::chrono::microseconds kWakeUp{100};
+// A sleeping thread looks this often whether the group was aborted.
+constexpr std::chrono::milliseconds kLongestSleep{10};
+
+uint64_t nanoseconds(EmulatedLink::Clock::duration duration) {
+  return static_cast<uint64_t>(std::chrono::nanoseconds(duration).count());
+}
+
 struct Group {
   // What one rank says about one exchange.
   struct alignas(64) Slot {
     std::vector<const float*> parts;
     int64_t rows = 0, width = 0;
+    Time started, arrives;
   };
 
-  Group(int ranks, bool communicate)
-      : size(ranks), communication(communicate), slots(size_t(kDepth) * size_t(ranks)) {}
+  Group(int ranks, const LocalGroupOptions& wanted)
+      : size(ranks), options(wanted), slots(size_t(kDepth) * size_t(ranks)) {
+    for (auto& arrivals : gathered) arrivals.resize(size_t(ranks));
+  }
 
   Slot& slot(Ticket ticket, int rank) {
     return slots[static_cast<size_t>(ticket % kDepth) * static_cast<size_t>(size) +
@@ -50,9 +66,16 @@ struct Group {
     return static_cast<uint32_t>((ticket / kDepth + 1) * static_cast<Ticket>(size));
   }
 
+  // Bytes an exchange of this many elements moves over a rank's link.
+  double link_bytes(int64_t elements) const {
+    return 2.0 * (size - 1) / size * static_cast<double>(elements) * options.bytes_per_element;
+  }
+
   const int size;
-  const bool communication;
+  const LocalGroupOptions options;
   std::vector<Slot> slots;  // [kDepth, size]
+  // [2, size]: when a rank's part of a gather arrives. A rank is at most one barrier ahead of another.
+  std::vector<Time> gathered[2];
   Rendezvous started[kDepth];
   Rendezvous barrier;
   std::mutex mutex;
@@ -61,7 +84,8 @@ struct Group {
 
 class LocalCommunicator final : public Communicator {
  public:
-  LocalCommunicator(std::shared_ptr<Group> group, int rank) : group_(std::move(group)), rank_(rank) {}
+  LocalCommunicator(std::shared_ptr<Group> group, int rank)
+      : group_(std::move(group)), rank_(rank), link_(group_->options.link) {}
 
   int rank() const override { return rank_; }
   int size() const override { return group_->size; }
@@ -73,25 +97,33 @@ class LocalCommunicator final : public Communicator {
     slot.parts.assign(parts.begin(), parts.end());
     slot.rows = rows;
     slot.width = width;
-    if (group_->communication) group_->started[ticket % kDepth].arrive(group_->target(ticket));
+    if (!group_->options.communication) return ticket;
+    slot.started = Clock::now();
+    slot.arrives = link_.send(group_->link_bytes(rows * width), slot.started);
+    group_->started[ticket % kDepth].arrive(group_->target(ticket));
     return ticket;
   }
 
   Addends wait(Ticket ticket) override {
     KRAKEN_CHECK(ticket == waited_ && ticket < started_);
     const Group::Slot& own = group_->slot(ticket, rank_);
-    if (!group_->communication) {
+    if (!group_->options.communication) {
       ++waited_;
       return own.parts;
     }
     await(group_->started[ticket % kDepth], group_->target(ticket));
     std::vector<const float*>& addends = addends_[ticket % kDepth];
     addends.clear();
+    Time complete = own.started;
     for (int rank = 0; rank < group_->size; ++rank) {
       const Group::Slot& slot = group_->slot(ticket, rank);
       KRAKEN_CHECK(slot.rows == own.rows && slot.width == own.width && slot.parts.size() == own.parts.size());
       addends.insert(addends.end(), slot.parts.begin(), slot.parts.end());
+      if (rank != rank_) complete = std::max(complete, slot.arrives);
     }
+    wait_until(complete, group_->started[ticket % kDepth]);
+    collective_.fetch_add(nanoseconds(complete - own.started), std::memory_order_relaxed);
+    exchanges_.fetch_add(1, std::memory_order_relaxed);
     ++waited_;
     return addends;
   }
@@ -103,12 +135,18 @@ class LocalCommunicator final : public Communicator {
       std::memcpy(full + row * total + begin, part + row * columns,
                   static_cast<size_t>(columns) * sizeof(float));
     }
-    arrive_at_barrier();
-    if (rank_ == 0) await_barrier();
+    const double bytes = static_cast<double>(rows * columns) * sizeof(float);
+    arrive_at_barrier([&](std::vector<Time>& arrivals) {
+      if (rank_ != 0) arrivals[static_cast<size_t>(rank_)] = link_.send(bytes, Clock::now());
+    });
+    if (rank_ != 0) return;
+    await_barrier();
+    const std::vector<Time>& arrivals = arrivals_at_barrier();
+    wait_until(*std::max_element(arrivals.begin(), arrivals.end()), group_->barrier);
   }
 
   void barrier() override {
-    arrive_at_barrier();
+    arrive_at_barrier([](std::vector<Time>&) {});
     await_barrier();
   }
 
@@ -122,30 +160,51 @@ class LocalCommunicator final : public Communicator {
   }
 
   uint64_t exposed_nanoseconds() const override { return exposed_.load(std::memory_order_relaxed); }
+  uint64_t collective_nanoseconds() const override { return collective_.load(std::memory_order_relaxed); }
+  uint64_t exchanges() const override { return exchanges_.load(std::memory_order_relaxed); }
 
  private:
+  using Clock = EmulatedLink::Clock;
+
   // The clock is read only when there is something to wait for.
   void await(const Rendezvous& meeting, uint32_t target) {
     auto state = meeting.state(target);
     if (state == Rendezvous::State::Pending) {
-      const auto from = std::chrono::steady_clock::now();
+      const Time from = Clock::now();
       state = meeting.await(target);
-      const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - from;
-      exposed_.fetch_add(static_cast<uint64_t>(waited.count()), std::memory_order_relaxed);
+      exposed_.fetch_add(nanoseconds(Clock::now() - from), std::memory_order_relaxed);
     }
-    if (state == Rendezvous::State::Aborted) {
-      std::lock_guard lock(group_->mutex);
-      throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank_) + " stopped waiting: " + group_->reason);
+    if (state == Rendezvous::State::Aborted) throw_lost();
+  }
+
+  // Until what an emulated link still carries has arrived. The thread sleeps, so that its core is free.
+  void wait_until(Time arrival, const Rendezvous& meeting) {
+    if (!group_->options.link.emulated()) return;
+    const Time from = Clock::now();
+    for (Time now = from; now < arrival; now = Clock::now()) {
+      if (meeting.aborted()) throw_lost();
+      if (arrival - now > kWakeUp) {
+        std::this_thread::sleep_for(std::min<Clock::duration>(arrival - now - kWakeUp, kLongestSleep));
+      }
     }
+    exposed_.fetch_add(nanoseconds(std::max(arrival, from) - from), std::memory_order_relaxed);
+  }
+
+  [[noreturn]] void throw_lost() {
+    std::lock_guard lock(group_->mutex);
+    throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank_) + " stopped waiting: " + group_->reason);
   }
 
   // Barriers are numbered, and rank n may leave a gather without waiting for it. It must not arrive at the
   // next one before the last is complete, or it would be counted twice in the same.
-  void arrive_at_barrier() {
+  template <typename BeforeArriving>
+  void arrive_at_barrier(const BeforeArriving& before_arriving) {
     if (barriers_ > 0) await_barrier();
     ++barriers_;
+    before_arriving(arrivals_at_barrier());
     group_->barrier.arrive(barrier_target());
   }
+  std::vector<Time>& arrivals_at_barrier() { return group_->gathered[barriers_ % 2]; }
   void await_barrier() { await(group_->barrier, barrier_target()); }
   uint32_t barrier_target() const {
     return static_cast<uint32_t>(barriers_ * static_cast<uint64_t>(group_->size));
@@ -156,14 +215,15 @@ class LocalCommunicator final : public Communicator {
   Ticket started_ = 0, waited_ = 0;
   uint64_t barriers_ = 0;
   std::vector<const float*> addends_[kDepth];
-  std::atomic<uint64_t> exposed_{0};
+  EmulatedLink link_;
+  std::atomic<uint64_t> exposed_{0}, collective_{0}, exchanges_{0};
 };
 
 }  // namespace
 
-std::vector<std::unique_ptr<Communicator>> make_local_group(int size, bool communication) {
+std::vector<std::unique_ptr<Communicator>> make_local_group(int size, const LocalGroupOptions& options) {
   KRAKEN_CHECK(size > 0);
-  auto group = std::make_shared<Group>(size, communication);
+  auto group = std::make_shared<Group>(size, options);
   std::vector<std::unique_ptr<Communicator>> ranks;
   for (int rank = 0; rank < size; ++rank) ranks.push_back(std::make_unique<LocalCommunicator>(group, rank));
   return ranks;

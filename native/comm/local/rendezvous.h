@@ -25,6 +25,8 @@ class alignas(64) Rendezvous {
   // Returns Reached or Aborted.
   State await(uint32_t target) const;
 
+  bool aborted() const { return (word_.load(std::memory_order_acquire) & kAborted) != 0; }
+
   // Every present and future state() is Aborted.
   void abort() {
     word_.fetch_or(kAborted, std::memory_order_seq_cst);
