@@ -4,7 +4,8 @@
 # -ffp-contract=off: a row's result must not depend on how many rows are computed beside it, so the compiler must not
 # fuse a multiplication and an addition in one loop and leave them apart in its twin. Kernels fuse explicitly.
 file(GLOB kraken_cpu_sources native/backend/cpu/*.cpp)
-set_property(SOURCE ${kraken_cpu_sources} APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)
+# runtime/vector_math.cpp is compiled for several widths, whose sums must be the same.
+set_property(SOURCE ${kraken_cpu_sources} native/runtime/vector_math.cpp APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   file(GLOB kraken_avx512_bf16 native/backend/cpu/*_avx512_bf16.cpp)

@@ -5,6 +5,16 @@
 #include <cmath>
 #include <limits>
 
+// One version for each vector width, chosen when the library is loaded. Sums are added up in 16 lanes
+// whatever the width and products are not fused (CMakeLists.txt), so all versions give the same bits.
+// Sanitizers start too late for such a choice.
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define KRAKEN_EVERY_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define KRAKEN_EVERY_WIDTH
+#endif
+
 namespace kraken {
 namespace {
 
@@ -37,7 +47,7 @@ float exp_of_negative(float x) {
   return exp_kernel(x);
 }
 
-float max_of(std::span<const float> x) {
+KRAKEN_EVERY_WIDTH float max_of(std::span<const float> x) {
   float lanes[kLanes];
   std::fill(lanes, lanes + kLanes, -kInfinity);
   size_t i = 0;
@@ -67,13 +77,13 @@ int32_t argmax(std::span<const float> x) {
   return -1;
 }
 
-void exp_shifted(std::span<const float> x, float shift, float scale, float* out) {
+KRAKEN_EVERY_WIDTH void exp_shifted(std::span<const float> x, float shift, float scale, float* out) {
   const float* in = x.data();
   const size_t count = x.size();
   for (size_t i = 0; i < count; ++i) out[i] = exp_kernel((in[i] - shift) * scale);
 }
 
-double sum_of(std::span<const float> x) {
+KRAKEN_EVERY_WIDTH double sum_of(std::span<const float> x) {
   double total = 0;
   for (size_t begin = 0; begin < x.size(); begin += kBlock) {
     const auto block = x.subspan(begin, std::min(kBlock, x.size() - begin));
