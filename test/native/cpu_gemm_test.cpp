@@ -3,6 +3,8 @@
 #include <cstring>
 
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/instruction_set.h"
+#include "backend/cpu/linear_kernel.h"
 #include "cpu_numerics.h"
 
 namespace kraken::cpu {
@@ -41,34 +43,43 @@ std::vector<double> reference(const Values& x, const Values& weight, const std::
   return y;
 }
 
+// Our own kernel, and oneDNN's where the machine has it: PackedLinear chooses one of them.
+std::vector<std::unique_ptr<LinearKernel>> kernels(const LinearSpec& spec) {
+  std::vector<std::unique_ptr<LinearKernel>> made;
+  const bool bfloat16 = spec.compute == DType::BFloat16;
+  made.push_back(make_panel_linear(bfloat16 ? avx512_bf16_panel_kernel() : float32_panel_kernel(), spec));
+  if (allowed_instruction_set() >= InstructionSet::Avx512) {
+    if (auto onednn = make_onednn_linear(spec)) made.push_back(std::move(onednn));
+  }
+  return made;
+}
+
 TEST(CpuGemm, MatchesFloat64) {
   for (const DType compute : compute_dtypes()) {
     for (const DType output : {DType::Float32, DType::BFloat16}) {
       if (output == DType::BFloat16 && compute == DType::Float32) continue;
-      for (const Shape shape : kShapes) {
+      for (const auto [n, k] : kShapes) {
+        const Values weight = random_values(compute, static_cast<size_t>(n * k), 1);
+        const Values x = random_values(compute, static_cast<size_t>(130 * k), 2);
         for (const bool with_bias : {false, true}) {
-          const auto [n, k] = shape;
-          const Values weight = random_values(compute, static_cast<size_t>(n * k), 1);
-          const Values x = random_values(compute, static_cast<size_t>(130 * k), 2);
           const std::vector<float> bias =
               with_bias ? random_floats(static_cast<size_t>(n), 3) : std::vector<float>();
-          PackedLinear linear(weight.data(), compute, with_bias ? bias.data() : nullptr, n, k, compute,
-                              output, 130);
-          EXPECT_EQ(linear.n(), n);
-          EXPECT_EQ(linear.k(), k);
-          EXPECT_GE(linear.packed().size(), static_cast<size_t>(n * k) * size_of(compute));
           const std::vector<double> want = reference(x, weight, bias, 130, n, k);
-          for (const int64_t rows : {1, 2, 3, 9, 130}) {
-            Values y(output, static_cast<size_t>(rows * n));
-            linear.run(x.data(), y.data(), rows);
-            const double size = std::sqrt(static_cast<double>(k)) + 1;
-            const bool rounded = output == DType::BFloat16;
-            const std::string what = std::string(short_name(compute)) + "→" + short_name(output) +
-                                     " n=" + std::to_string(n) + " k=" + std::to_string(k) +
-                                     " M=" + std::to_string(rows) + (with_bias ? " bias " : " ") +
-                                     linear.implementation();
-            const double relative = rounded ? 4e-3 : 1e-6;
-            expect_close(what, y, {want.begin(), want.begin() + rows * n}, relative, relative * 10 * size);
+          const LinearSpec spec{weight.data(), compute, with_bias ? bias.data() : nullptr, n, k, compute,
+                                output,        130};
+          for (const auto& linear : kernels(spec)) {
+            EXPECT_GE(linear->packed().size(), static_cast<size_t>(n * k) * size_of(compute));
+            for (const int64_t rows : {1, 2, 3, 9, 130}) {
+              Values y(output, static_cast<size_t>(rows * n));
+              linear->run(x.data(), y.data(), rows);
+              const double size = std::sqrt(static_cast<double>(k)) + 1;
+              const std::string what = std::string(short_name(compute)) + "→" + short_name(output) +
+                                       " n=" + std::to_string(n) + " k=" + std::to_string(k) +
+                                       " M=" + std::to_string(rows) + (with_bias ? " bias " : " ") +
+                                       linear->implementation();
+              const double relative = output == DType::BFloat16 ? 4e-3 : 1e-6;
+              expect_close(what, y, {want.begin(), want.begin() + rows * n}, relative, relative * 10 * size);
+            }
           }
         }
       }
@@ -79,32 +90,35 @@ TEST(CpuGemm, MatchesFloat64) {
 // A request's result must not depend on what else is in the batch: same bits for a row, whatever M and the
 // threads.
 TEST(CpuGemm, RowsDoNotDependOnBatchOrThreads) {
+  constexpr int64_t kMostRows = 200;
+  std::vector<int64_t> row_counts = {16, 31, 47, 48, 49, 64, 65, 128, 130};
+  for (int64_t rows = 1; rows <= 14; ++rows) row_counts.push_back(rows);
   const int threads_before = omp_get_max_threads();
   const Shape more[] = {{678, 678}, {113, 2712}, {17, 10000}};
   std::vector<Shape> shapes(std::begin(kShapes), std::end(kShapes));
   shapes.insert(shapes.end(), std::begin(more), std::end(more));
-  for (const DType compute : compute_dtypes()) {
-    const DType output = compute;
+  for (const DType dtype : compute_dtypes()) {
     for (const auto [n, k] : shapes) {
-      const Values weight = random_values(compute, static_cast<size_t>(n * k), 1);
-      const Values x = random_values(compute, static_cast<size_t>(200 * k), 2);
+      const Values weight = random_values(dtype, static_cast<size_t>(n * k), 1);
+      const Values x = random_values(dtype, static_cast<size_t>(kMostRows * k), 2);
       const std::vector<float> bias = random_floats(static_cast<size_t>(n), 3);
-      PackedLinear linear(weight.data(), compute, bias.data(), n, k, compute, output, 200);
-      omp_set_num_threads(1);
-      Values whole(output, static_cast<size_t>(200 * n));
-      linear.run(x.data(), whole.data(), 200);
-      const size_t in_row = static_cast<size_t>(k) * size_of(compute),
-                   out_row = static_cast<size_t>(n) * size_of(output);
-      for (const int threads : {1, 2}) {
-        omp_set_num_threads(threads);
-        for (const int64_t rows : {1, 2, 4, 5, 7, 8, 13, 16, 31, 64, 65, 128, 130}) {
-          const int64_t first = (200 - rows) / 3;
-          Values y(output, static_cast<size_t>(rows * n));
-          linear.run(static_cast<const unsigned char*>(x.data()) + static_cast<size_t>(first) * in_row,
-                     y.data(), rows);
-          ASSERT_EQ(0, std::memcmp(y.data(), whole.bytes().data() + static_cast<size_t>(first) * out_row,
-                                   static_cast<size_t>(rows) * out_row))
-              << short_name(compute) << " n=" << n << " k=" << k << " M=" << rows << " threads=" << threads;
+      const size_t in_row = static_cast<size_t>(k) * size_of(dtype),
+                   out_row = static_cast<size_t>(n) * size_of(dtype);
+      for (const auto& linear : kernels({weight.data(), dtype, bias.data(), n, k, dtype, dtype, kMostRows})) {
+        omp_set_num_threads(1);
+        Values whole(dtype, static_cast<size_t>(kMostRows * n));
+        linear->run(x.data(), whole.data(), kMostRows);
+        for (const int threads : {1, 2, 3}) {
+          omp_set_num_threads(threads);
+          for (const int64_t rows : row_counts) {
+            const auto first = static_cast<size_t>((kMostRows - rows) / 3);
+            Values y(dtype, static_cast<size_t>(rows * n));
+            linear->run(static_cast<const unsigned char*>(x.data()) + first * in_row, y.data(), rows);
+            ASSERT_EQ(0, std::memcmp(y.data(), whole.bytes().data() + first * out_row,
+                                     static_cast<size_t>(rows) * out_row))
+                << linear->implementation() << " " << short_name(dtype) << " n=" << n << " k=" << k
+                << " M=" << rows << " threads=" << threads;
+          }
         }
       }
     }

@@ -11,6 +11,19 @@ DType compute_dtype(DType engine_dtype) {
   return allowed_instruction_set() == InstructionSet::Avx512Bf16 ? DType::BFloat16 : DType::Float32;
 }
 
+namespace {
+
+// Our own kernels are at least as fast as oneDNN's for every number of rows, but for its matrix tiles (AMX).
+std::unique_ptr<LinearKernel> make_kernel(const LinearSpec& spec) {
+  if (spec.compute == DType::Float32) return make_panel_linear(float32_panel_kernel(), spec);
+  if (onednn_has_matrix_tiles()) {
+    if (auto kernel = make_onednn_linear(spec)) return kernel;
+  }
+  return make_panel_linear(avx512_bf16_panel_kernel(), spec);
+}
+
+}  // namespace
+
 struct PackedLinear::Impl {
   int64_t n, k;
   std::unique_ptr<LinearKernel> kernel;
@@ -23,14 +36,7 @@ PackedLinear::PackedLinear(const void* weight, DType stored, const float* bias, 
   KRAKEN_CHECK(compute == compute_dtype(compute));
   KRAKEN_CHECK(output == DType::Float32 || output == compute);
   const LinearSpec spec{weight, stored, bias, n, k, compute, output, max_rows};
-  std::unique_ptr<LinearKernel> kernel;
-  // Under a cap oneDNN would still use what the machine has, so the cap must rule it out here.
-  if (allowed_instruction_set() >= InstructionSet::Avx512) kernel = make_onednn_linear(spec);
-  if (kernel == nullptr) {
-    KRAKEN_CHECK(compute == DType::Float32);
-    kernel = make_highway_linear(spec);
-  }
-  impl_ = std::make_unique<Impl>(Impl{n, k, std::move(kernel)});
+  impl_ = std::make_unique<Impl>(Impl{n, k, make_kernel(spec)});
 }
 
 PackedLinear::~PackedLinear() = default;

@@ -1,6 +1,5 @@
-// Matrix products of the CPU backend: oneDNN with weights packed once at load, one packing for every M; our
-// own float32 kernel where oneDNN has no batch-reduce kernel. A row's bits depend neither on M nor on the
-// threads.
+// Matrix products of the CPU backend on weights packed once at load, one packing for every M. A row's bits
+// depend neither on M nor on the threads.
 #pragma once
 
 #include <cstddef>
@@ -37,7 +36,7 @@ class PackedLinear {
   std::span<const std::byte> packed() const;
   int64_t n() const;
   int64_t k() const;
-  // oneDNN's name of the implementation, e.g. "brg:avx512_core_bf16" (shown by profiles and tests).
+  // Name of the implementation, e.g. "avx512_bf16:panels" (shown by tests).
   const char* implementation() const;
 
  private:

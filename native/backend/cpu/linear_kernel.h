@@ -1,5 +1,5 @@
-// What PackedLinear chooses between: oneDNN where it runs its batch-reduce kernel, our own kernel elsewhere.
-// Both give a row the same bits whatever M and the thread count are.
+// What PackedLinear chooses between: our own kernels, and oneDNN's where the machine multiplies in AMX tiles.
+// All give a row the same bits whatever M and the thread count are.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "backend/cpu/linear_panels.h"
 #include "base/dtype.h"
 
 namespace kraken::cpu {
@@ -29,10 +30,13 @@ struct LinearSpec {
   int64_t max_rows = 1;
 };
 
+// kernel: one that multiplies `spec.compute`.
+std::unique_ptr<LinearKernel> make_panel_linear(const PanelKernel& kernel, const LinearSpec& spec);
+
+// Whether oneDNN multiplies bfloat16 in AMX tiles here.
+bool onednn_has_matrix_tiles();
+
 // Null when oneDNN would not run these shapes with its batch-reduce ("brg") kernel for every M.
 std::unique_ptr<LinearKernel> make_onednn_linear(const LinearSpec& spec);
-
-// float32 only; runs anywhere.
-std::unique_ptr<LinearKernel> make_highway_linear(const LinearSpec& spec);
 
 }  // namespace kraken::cpu

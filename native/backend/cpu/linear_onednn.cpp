@@ -1,7 +1,8 @@
-// oneDNN matmul on weights packed once. The layout it picks at 128 rows serves every number of rows, and its
-// batch-reduce kernel adds up k in the same order for all of them: a row's bits do not depend on M or on the
-// number of threads (test/native/cpu_gemm_test.cpp checks it). Source and destination must be dense,
-// otherwise oneDNN silently falls to implementations that are up to hundreds of times slower.
+// oneDNN matmul on weights packed once, for machines where its kernels are the fastest. The layout it picks
+// at 128 rows serves every number of rows, and its batch-reduce kernel adds up k in the same order for all of
+// them: a row's bits do not depend on M or on the number of threads (test/native/cpu_gemm_test.cpp checks
+// it). Source and destination must be dense, otherwise oneDNN silently falls to implementations that are up
+// to hundreds of times slower.
 #include <omp.h>
 
 #include <cstring>
@@ -172,6 +173,11 @@ class OneDnnLinear final : public LinearKernel {
 };
 
 }  // namespace
+
+bool onednn_has_matrix_tiles() {
+  const int isa = dnnl_get_effective_cpu_isa();
+  return (isa & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
+}
 
 std::unique_ptr<LinearKernel> make_onednn_linear(const LinearSpec& spec) {
   try {

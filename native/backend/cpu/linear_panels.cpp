@@ -1,0 +1,123 @@
+#include "backend/cpu/linear_panels.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "backend/cpu/aligned_buffer.h"
+#include "backend/cpu/linear_kernel.h"
+#include "backend/cpu/parallel.h"
+
+namespace kraken::cpu {
+namespace {
+
+// How far ahead of its own reading a tile fetches when it does not fetch for the next panel (in bytes;
+// measured: more leaves the hardware's own fetching idle, less comes too late).
+constexpr int64_t kFetchAhead = 1536;
+
+// Up to this many rows a panel is read once, by one tile.
+constexpr int64_t kStreamedRows = 4;
+
+class PanelLinear final : public LinearKernel {
+ public:
+  PanelLinear(const PanelKernel& kernel, const LinearSpec& spec)
+      : kernel_(kernel),
+        columns_(kernel.columns),
+        n_(spec.n),
+        k_(spec.k),
+        input_bytes_(static_cast<int64_t>(size_of(spec.compute))),
+        output_bytes_(static_cast<int64_t>(size_of(spec.output))),
+        steps_((k_ * input_bytes_ + kPanelWordBytes - 1) / kPanelWordBytes),
+        step_bytes_(columns_ * kPanelWordBytes),
+        panels_((n_ + columns_ - 1) / columns_),
+        packed_(static_cast<size_t>(panels_ * steps_ * step_bytes_)) {
+    if (spec.bias != nullptr) {
+      bias_.assign(spec.bias, spec.bias + n_);
+      bias_.resize(static_cast<size_t>(panels_ * columns_));
+    }
+    parallel_for(panels_, steps_ * step_bytes_, [&](int64_t panel) { pack(spec, panel); });
+  }
+
+  // Tiles in the order [panels][tiles], cut into one part per thread.
+  void run(const void* x, void* y, int64_t rows) override {
+    const int64_t full_tiles = (rows + kTileRows - 1) / kTileRows;
+    const int64_t tiles = rows <= kStreamedRows ? 1 : std::max<int64_t>(2, full_tiles);
+    const int64_t work = 2 * rows * columns_ * k_ / tiles / 8;
+    parallel_ranges(panels_ * tiles, work, [&](int64_t begin, int64_t end) {
+      for (int64_t at = begin; at < end; ++at) {
+        const int64_t panel = at / tiles, tile = at % tiles;
+        TileJob job = tile_job(x, y, panel, rows * tile / tiles, rows * (tile + 1) / tiles);
+        // Nobody has fetched the first tile's panel. The others of that panel share what it leaves undone.
+        if (at != begin && tiles > 1 && panel + 1 < panels_) {
+          const int64_t sharing = panel == begin / tiles ? tiles - 1 : tiles;
+          job.fetch_bytes = step_bytes_ / sharing;
+          job.fetch = panel_data(panel + 1) + (tile - tiles + sharing) * steps_ * job.fetch_bytes;
+        }
+        kernel_.multiply(job);
+      }
+    });
+  }
+
+  void prepare(int64_t) override {}
+  std::span<const std::byte> packed() const override { return {packed_.as<std::byte>(), packed_.bytes()}; }
+  const char* implementation() const override { return kernel_.name; }
+
+ private:
+  // Of rows [row, row_end); fetches its own panel.
+  TileJob tile_job(const void* x, void* y, int64_t panel, int64_t row, int64_t row_end) const {
+    TileJob job;
+    job.panel = panel_data(panel);
+    job.bias = bias_.empty() ? nullptr : bias_.data() + panel * columns_;
+    job.x = static_cast<const std::byte*>(x) + row * k_ * input_bytes_;
+    job.y = static_cast<std::byte*>(y) + (row * n_ + panel * columns_) * output_bytes_;
+    job.bfloat16_output = output_bytes_ == sizeof(uint16_t);
+    job.n = n_;
+    job.k = k_;
+    job.rows = static_cast<int>(row_end - row);
+    job.columns = static_cast<int>(std::min(columns_, n_ - panel * columns_));
+    job.fetch = job.panel + kFetchAhead;
+    job.fetch_bytes = step_bytes_;
+    return job;
+  }
+
+  std::byte* panel_data(int64_t panel) const {
+    return packed_.as<std::byte>() + panel * steps_ * step_bytes_;
+  }
+
+  void pack(const LinearSpec& spec, int64_t panel) {
+    const int64_t first = panel * columns_, columns = std::min(columns_, n_ - first);
+    auto* to = reinterpret_cast<uint32_t*>(panel_data(panel));
+    if (columns < columns_) std::fill_n(to, steps_ * columns_, 0u);
+    if (spec.stored != spec.compute) {
+      const auto* from = static_cast<const uint16_t*>(spec.weight) + first * k_;
+      for (int64_t step = 0; step < steps_; ++step, to += columns_) {
+        for (int64_t c = 0; c < columns; ++c) to[c] = uint32_t{from[c * k_ + step]} << 16;
+      }
+      return;
+    }
+    const int64_t row_bytes = k_ * input_bytes_;
+    const auto* from = static_cast<const std::byte*>(spec.weight) + first * row_bytes;
+    const int64_t whole_steps = row_bytes / kPanelWordBytes;
+    for (int64_t step = 0; step < whole_steps; ++step, to += columns_, from += kPanelWordBytes) {
+      for (int64_t c = 0; c < columns; ++c) std::memcpy(to + c, from + c * row_bytes, kPanelWordBytes);
+    }
+    if (whole_steps == steps_) return;
+    for (int64_t c = 0; c < columns; ++c) {
+      to[c] = 0;
+      std::memcpy(to + c, from + c * row_bytes, static_cast<size_t>(row_bytes % kPanelWordBytes));
+    }
+  }
+
+  PanelKernel kernel_;
+  int64_t columns_, n_, k_, input_bytes_, output_bytes_, steps_, step_bytes_, panels_;
+  AlignedBuffer packed_;
+  std::vector<float> bias_;
+};
+
+}  // namespace
+
+std::unique_ptr<LinearKernel> make_panel_linear(const PanelKernel& kernel, const LinearSpec& spec) {
+  return std::make_unique<PanelLinear>(kernel, spec);
+}
+
+}  // namespace kraken::cpu
