@@ -20,6 +20,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 uint64_t fold(const uint64_t* words, int64_t count) {
   constexpr int kChains = 4;
+  constexpr int64_t kWordsAhead = 512;  // the hardware's own fetching alone is up to a tenth slower
   const hn::ScalableTag<uint64_t> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   hn::Vec<decltype(d)> chain[kChains];
@@ -28,7 +29,10 @@ uint64_t fold(const uint64_t* words, int64_t count) {
   int64_t i = 0;
   for (; i + kChains * lanes <= count; i += kChains * lanes) {
     KRAKEN_UNROLL
-    for (int c = 0; c < kChains; ++c) chain[c] = hn::Xor(chain[c], hn::LoadU(d, words + i + c * lanes));
+    for (int c = 0; c < kChains; ++c) {
+      __builtin_prefetch(words + i + c * lanes + kWordsAhead, 0, 2);
+      chain[c] = hn::Xor(chain[c], hn::LoadU(d, words + i + c * lanes));
+    }
   }
   const auto all = hn::Xor(hn::Xor(chain[0], chain[1]), hn::Xor(chain[2], chain[3]));
   HWY_ALIGN uint64_t lane[HWY_MAX_BYTES / sizeof(uint64_t)];
