@@ -5,6 +5,7 @@
 // to hundreds of times slower.
 #include <omp.h>
 
+#include <algorithm>
 #include <cstring>
 #include <list>
 #include <oneapi/dnnl/dnnl.hpp>
@@ -24,6 +25,8 @@ using Tag = memory::format_tag;
 
 constexpr int64_t kPackingRows = 128;
 constexpr size_t kCachedPrimitives = 64;
+constexpr int64_t kSliceBytes = int64_t{512} << 10;
+constexpr int64_t kSliceUnit = 256;  // rows; a multiple of every block size of oneDNN's packed layouts
 
 // Leaked on purpose: other threads may still be multiplying while the process exits.
 dnnl::engine& cpu_engine() {
@@ -122,19 +125,33 @@ class OneDnnLinear final : public LinearKernel {
     std::unordered_map<int, memory> arguments;  // shares the memory objects above
   };
 
+  // In slices that fit the caches: copied (or widened) in one sequential pass and reordered from there, which
+  // is twice as fast as letting the reorder stride through memory.
   void pack() {
-    std::vector<float> widened;
-    const void* weight = spec_.weight;
-    if (spec_.stored == DType::BFloat16 && spec_.compute == DType::Float32) {
-      widened.resize(static_cast<size_t>(spec_.n * spec_.k));
-      const auto* from = static_cast<const uint16_t*>(spec_.weight);
-      for (size_t i = 0; i < widened.size(); ++i) widened[i] = bfloat16_to_float(from[i]);
-      weight = widened.data();
+    const size_t row_bytes = static_cast<size_t>(spec_.k) * size_of(spec_.compute);
+    const int64_t slice_rows =
+        std::max<int64_t>(1, kSliceBytes / static_cast<int64_t>(row_bytes) / kSliceUnit) * kSliceUnit;
+    const AlignedBuffer slice(static_cast<size_t>(std::min(slice_rows, spec_.n)) * row_bytes);
+    for (int64_t row = 0; row < spec_.n; row += slice_rows) {
+      const int64_t rows = std::min(slice_rows, spec_.n - row);
+      copy_rows(row, rows, slice.data());
+      memory from(dense(spec_.k, rows, spec_.compute, Tag::ba), cpu_engine(), slice.data());
+      memory to(weight_.get_desc().submemory_desc({spec_.k, rows}, {0, row}), cpu_engine(), packed_.data());
+      dnnl::reorder(from, to).execute(this_threads_stream(), from, to);
+      this_threads_stream().wait();
     }
-    const DType from = widened.empty() ? spec_.stored : DType::Float32;
-    memory plain(dense(spec_.k, spec_.n, from, Tag::ba), cpu_engine(), const_cast<void*>(weight));
-    dnnl::reorder(plain, weight_).execute(this_threads_stream(), plain, weight_);
-    this_threads_stream().wait();
+  }
+
+  void copy_rows(int64_t row, int64_t rows, void* to) const {
+    const int64_t first = row * spec_.k, count = rows * spec_.k;
+    const auto* from = static_cast<const std::byte*>(spec_.weight) + static_cast<size_t>(first) * size_of(spec_.stored);
+    if (spec_.stored == spec_.compute) {
+      std::memcpy(to, from, static_cast<size_t>(count) * size_of(spec_.stored));
+      return;
+    }
+    KRAKEN_CHECK(spec_.stored == DType::BFloat16 && spec_.compute == DType::Float32);
+    std::transform(reinterpret_cast<const uint16_t*>(from), reinterpret_cast<const uint16_t*>(from) + count,
+                   static_cast<float*>(to), bfloat16_to_float);
   }
 
   // Most recently used first; a list, because plans must stay where they are.
