@@ -136,6 +136,21 @@ TEST(CpuGemm, WidensBfloat16WeightsForFloat32) {
   expect_close("bfloat16 weights in float32", y, reference(x, weight, {}, 7, n, k), 1e-6, 1e-5);
 }
 
+TEST(CpuGemm, PacksMatricesOfManySlices) {
+  const int64_t n = 1100, k = 1041;
+  for (const DType compute : compute_dtypes()) {
+    for (const DType stored : {compute, DType::BFloat16}) {
+      const Values weight = random_values(stored, static_cast<size_t>(n * k), 1);
+      const Values x = random_values(compute, static_cast<size_t>(2 * k), 2);
+      PackedLinear linear(weight.data(), stored, nullptr, n, k, compute, DType::Float32, 2);
+      Values y(DType::Float32, static_cast<size_t>(2 * n));
+      linear.run(x.data(), y.data(), 2);
+      expect_close(std::string(short_name(stored)) + " packed for " + short_name(compute), y,
+                   reference(x, weight, {}, 2, n, k), 1e-6, 1e-3);
+    }
+  }
+}
+
 TEST(CpuGemm, SurvivesMovesAndManyRowCounts) {
   const int64_t n = 33, k = 17;
   const Values weight = random_values(DType::Float32, static_cast<size_t>(n * k), 1);

@@ -35,11 +35,15 @@ class Slab {
     ::madvise(next_, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   }
-  ~Slab() { ::munmap(mapping_, mapped_); }
+  ~Slab() {
+    ::munmap(mapping_, mapped_);
+  }
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
 
-  bool holds(size_t bytes) const { return bytes <= free_; }
+  bool holds(size_t bytes) const {
+    return bytes <= free_;
+  }
   void* take(size_t bytes) {
     free_ -= bytes;
     return std::exchange(next_, next_ + bytes);

@@ -25,7 +25,7 @@ using Tag = memory::format_tag;
 
 constexpr int64_t kPackingRows = 128;
 constexpr size_t kCachedPrimitives = 64;
-constexpr int64_t kSliceBytes = int64_t{512} << 10;
+constexpr size_t kSliceBytes = size_t{512} << 10;
 constexpr int64_t kSliceUnit = 256;  // rows; a multiple of every block size of oneDNN's packed layouts
 
 // Leaked on purpose: other threads may still be multiplying while the process exits.
@@ -128,30 +128,31 @@ class OneDnnLinear final : public LinearKernel {
   // In slices that fit the caches: copied (or widened) in one sequential pass and reordered from there, which
   // is twice as fast as letting the reorder stride through memory.
   void pack() {
-    const size_t row_bytes = static_cast<size_t>(spec_.k) * size_of(spec_.compute);
+    const bool widen = spec_.stored == DType::BFloat16 && spec_.compute == DType::Float32;
+    const DType from_type = widen ? spec_.compute : spec_.stored;
+    const size_t row_bytes = static_cast<size_t>(spec_.k) * size_of(from_type);
     const int64_t slice_rows =
-        std::max<int64_t>(1, kSliceBytes / static_cast<int64_t>(row_bytes) / kSliceUnit) * kSliceUnit;
+        std::max<int64_t>(1, static_cast<int64_t>(kSliceBytes / row_bytes) / kSliceUnit) * kSliceUnit;
     const AlignedBuffer slice(static_cast<size_t>(std::min(slice_rows, spec_.n)) * row_bytes);
     for (int64_t row = 0; row < spec_.n; row += slice_rows) {
       const int64_t rows = std::min(slice_rows, spec_.n - row);
-      copy_rows(row, rows, slice.data());
-      memory from(dense(spec_.k, rows, spec_.compute, Tag::ba), cpu_engine(), slice.data());
+      copy_rows(row, rows, widen, slice.data());
+      memory from(dense(spec_.k, rows, from_type, Tag::ba), cpu_engine(), slice.data());
       memory to(weight_.get_desc().submemory_desc({spec_.k, rows}, {0, row}), cpu_engine(), packed_.data());
       dnnl::reorder(from, to).execute(this_threads_stream(), from, to);
       this_threads_stream().wait();
     }
   }
 
-  void copy_rows(int64_t row, int64_t rows, void* to) const {
-    const int64_t first = row * spec_.k, count = rows * spec_.k;
-    const auto* from = static_cast<const std::byte*>(spec_.weight) + static_cast<size_t>(first) * size_of(spec_.stored);
-    if (spec_.stored == spec_.compute) {
-      std::memcpy(to, from, static_cast<size_t>(count) * size_of(spec_.stored));
-      return;
+  void copy_rows(int64_t row, int64_t rows, bool widen, void* to) const {
+    const auto first = static_cast<size_t>(row * spec_.k), count = static_cast<size_t>(rows * spec_.k);
+    const auto* from = static_cast<const std::byte*>(spec_.weight) + first * size_of(spec_.stored);
+    if (widen) {
+      const auto* bits = reinterpret_cast<const uint16_t*>(from);
+      std::transform(bits, bits + count, static_cast<float*>(to), bfloat16_to_float);
+    } else {
+      std::memcpy(to, from, count * size_of(spec_.stored));
     }
-    KRAKEN_CHECK(spec_.stored == DType::BFloat16 && spec_.compute == DType::Float32);
-    std::transform(reinterpret_cast<const uint16_t*>(from), reinterpret_cast<const uint16_t*>(from) + count,
-                   static_cast<float*>(to), bfloat16_to_float);
   }
 
   // Most recently used first; a list, because plans must stay where they are.
