@@ -12,7 +12,7 @@ import {
   serializeManifest,
 } from "./engine-directory.js";
 import { ArgumentError, fromNative, RuntimeError } from "./errors.js";
-import { sha256 } from "./file-hash.js";
+import { sha256OfFiles } from "./file-hash.js";
 import { withIoErrors } from "./io-error.js";
 import type { Architecture, DType, ModelConfig } from "./model-config.js";
 import { type NativeAddon, native } from "./native.js";
@@ -262,7 +262,8 @@ async function describeFiles(
     toldAt = performance.now();
     onProgress?.({ stage: "checksums", bytesDone, bytesTotal });
   };
-  const hashes = await Promise.all(names.map((name) => sha256(join(directory, name), { signal, onBytes })));
+  const files = names.map((name) => join(directory, name));
+  const hashes = await sha256OfFiles(files, { signal, onBytes });
   return Object.fromEntries(names.map((name, i) => [name, { bytes: sizes[i]!, sha256: hashes[i]! }]));
 }
 

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { EngineDirectoryError } from "./errors.js";
-import { sha256 } from "./file-hash.js";
+import { sha256OfFiles } from "./file-hash.js";
 import { hasCode, withIoErrors } from "./io-error.js";
 import type { Architecture, DType, ModelConfig } from "./model-config.js";
 
@@ -96,7 +96,7 @@ async function readManifestText(directory: string): Promise<string> {
 }
 
 /**
- * Reads and checks the manifest; the files it names are not looked at (see verifyFiles).
+ * Reads and checks the manifest; the files it names are not looked at (see verifySizes and verifyHashes).
  * @throws EngineDirectoryError ERR_ENGINE_PATH, ERR_ENGINE_CORRUPT, ERR_ENGINE_VERSION; RuntimeError ERR_IO
  */
 export async function readManifest(directory: string): Promise<EngineManifest> {
@@ -136,35 +136,50 @@ export async function readManifest(directory: string): Promise<EngineManifest> {
   return checked;
 }
 
-/**
- * Checks that every file is there and whole; with `hash` that no byte has changed.
- * @throws EngineDirectoryError ERR_ENGINE_CORRUPT naming the file; RuntimeError ERR_IO
- */
-export async function verifyFiles(
+function corrupt(
   directory: string,
   manifest: EngineManifest,
-  { hash, signal }: { hash: boolean; signal?: AbortSignal | undefined },
-): Promise<void> {
-  const corrupt = (file: string, what: string) =>
-    new EngineDirectoryError(
-      "ERR_ENGINE_CORRUPT",
-      `${join(directory, file)} ${what}: the engine is damaged; ${rebuild(manifest, directory)}`,
-    );
-  const entries = Object.entries(manifest.files);
-  for (const [file, { bytes }] of entries) {
-    const found = await stat(join(directory, file)).catch(() => undefined);
-    if (!found?.isFile()) throw corrupt(file, "is missing");
-    if (found.size !== bytes) throw corrupt(file, `has ${found.size} bytes, its manifest records ${bytes}`);
-  }
-  if (!hash) return;
-  const hashes = await Promise.all(
-    entries.map(([file]) =>
-      withIoErrors(`read ${join(directory, file)}`, () => sha256(join(directory, file), { signal })),
-    ),
+  file: string,
+  what: string,
+): EngineDirectoryError {
+  return new EngineDirectoryError(
+    "ERR_ENGINE_CORRUPT",
+    `${join(directory, file)} ${what}: the engine is damaged; ${rebuild(manifest, directory)}`,
   );
-  for (const [i, [file, expected]] of entries.entries()) {
-    if (hashes[i] !== expected.sha256)
-      throw corrupt(file, "has changed since it was built (SHA-256 differs)");
+}
+
+/**
+ * Checks that every file is there and of its size.
+ * @throws EngineDirectoryError ERR_ENGINE_CORRUPT naming the file
+ */
+export async function verifySizes(directory: string, manifest: EngineManifest): Promise<void> {
+  for (const [file, { bytes }] of Object.entries(manifest.files)) {
+    const found = await stat(join(directory, file)).catch(() => undefined);
+    if (!found?.isFile()) throw corrupt(directory, manifest, file, "is missing");
+    if (found.size !== bytes) {
+      throw corrupt(directory, manifest, file, `has ${found.size} bytes, its manifest records ${bytes}`);
+    }
+  }
+}
+
+/**
+ * Checks that no byte of any file has changed.
+ * @throws EngineDirectoryError ERR_ENGINE_CORRUPT naming the file; RuntimeError ERR_IO; the signal's reason when aborted
+ */
+export async function verifyHashes(
+  directory: string,
+  manifest: EngineManifest,
+  signal?: AbortSignal | undefined,
+): Promise<void> {
+  const entries = Object.entries(manifest.files);
+  const hashes = await sha256OfFiles(
+    entries.map(([file]) => join(directory, file)),
+    { signal },
+  );
+  for (const [i, [file, { sha256 }]] of entries.entries()) {
+    if (hashes[i] !== sha256) {
+      throw corrupt(directory, manifest, file, "has changed since it was built (SHA-256 differs)");
+    }
   }
 }
 

@@ -1,17 +1,17 @@
 /** Engine: an engine directory, loaded and running. */
-import { resolve } from "node:path";
 import { assemble, collect } from "./collector.js";
-import { checkBackend, type EngineManifest, readManifest, verifyFiles } from "./engine-directory.js";
-import { executorOptions, type LoadOptions, resolveLoad } from "./engine-options.js";
+import type { EngineManifest } from "./engine-directory.js";
+import { type EngineParts, loadEngine } from "./engine-loading.js";
+import type { LoadOptions } from "./engine-options.js";
 import { ArgumentError, fromNative, RuntimeError } from "./errors.js";
 import { ActiveGeneration, type Generation } from "./generation.js";
 import type { ModelConfig } from "./model-config.js";
-import { type NativeExecutor, type NativeRequest, type NativeStats, native } from "./native.js";
+import type { NativeExecutor, NativeRequest, NativeStats } from "./native.js";
 import { booleanOption, checkKeys, integerOption, signalOption } from "./options.js";
 import { type Prompt, promptTokens } from "./prompt.js";
-import { RequestTable } from "./requests.js";
+import type { RequestTable } from "./requests.js";
 import { type GenerateOptions, resolveSampling } from "./sampling.js";
-import { loadTokenizer, type Tokenizer } from "./tokenizer.js";
+import type { Tokenizer } from "./tokenizer.js";
 
 export interface ScoreOptions {
   /** Aborting rejects with the signal's reason. */
@@ -43,16 +43,6 @@ export interface EngineStats extends NativeStats {
 export interface DisposeOptions {
   /** Wait for what runs instead of cancelling it. Default false. */
   drain?: boolean | undefined;
-}
-
-/** @internal What an Engine is made of; tests make one over an executor of theirs. */
-export interface EngineParts {
-  directory: string;
-  manifest: EngineManifest;
-  tokenizer: Tokenizer | undefined;
-  maxSequenceLength: number;
-  executor: NativeExecutor;
-  requests: RequestTable;
 }
 
 /** Engines that nobody holds any more. Their threads are ended, but memory should not wait for the collector. */
@@ -106,42 +96,14 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Loads an engine directory: checks it against its manifest, then maps and packs the weights on other threads.
+   * Loads an engine directory: checks it against its manifest while other threads map and pack the weights.
    *
    * @throws KrakenError ERR_OPTION, ERR_CONTEXT_LENGTH; ERR_ENGINE_PATH, ERR_ENGINE_CORRUPT, ERR_ENGINE_VERSION,
    *   ERR_ENGINE_BACKEND (each says what to rebuild); ERR_BACKEND_UNAVAILABLE, ERR_OUT_OF_MEMORY, ERR_NATIVE_LOAD,
    *   ERR_IO; the signal's reason when aborted
    */
   static async load(directory: string, options: LoadOptions = {}): Promise<Engine> {
-    const { verify, backend, signal } = resolveLoad(options);
-    signal?.throwIfAborted();
-    if (typeof directory !== "string" || directory === "") {
-      throw new ArgumentError("ERR_OPTION", "Engine.load needs the path of an engine directory");
-    }
-    const path = resolve(directory);
-    const manifest = await readManifest(path);
-    const addon = native();
-    const backends = addon.capabilities().backends;
-    checkBackend(path, manifest, backend, Object.keys(backends));
-    const capability = backends[manifest.backend]!;
-    if (!capability.available) {
-      throw new RuntimeError(
-        "ERR_BACKEND_UNAVAILABLE",
-        `${path} needs backend "${manifest.backend}", which is not available: ${capability.reason}`,
-      );
-    }
-    const executorChoices = executorOptions(path, manifest, options);
-    await verifyFiles(path, manifest, { hash: verify, signal });
-    const tokenizer = await loadEngineTokenizer(path, manifest);
-    signal?.throwIfAborted();
-
-    const requests = new RequestTable();
-    const loading = addon.Executor.load(executorChoices, requests.receive);
-    const executor = await unlessAborted(loading, signal).catch((error) => {
-      throw fromNative(error);
-    });
-    const { maxSequenceLength } = executorChoices;
-    return new Engine({ directory: path, manifest, tokenizer, maxSequenceLength, executor, requests });
+    return new Engine(await loadEngine(directory, options));
   }
 
   /**
@@ -308,39 +270,4 @@ export class Engine implements AsyncDisposable {
 
 function disposed(): RuntimeError {
   return new RuntimeError("ERR_DISPOSED", "the engine was disposed");
-}
-
-function loadEngineTokenizer(
-  directory: string,
-  { tokenizer }: EngineManifest,
-): Promise<Tokenizer> | undefined {
-  if (!tokenizer) return undefined;
-  if (tokenizer.kind !== "file") return loadTokenizer(tokenizer);
-  const { file, configFile } = tokenizer;
-  return loadTokenizer({
-    kind: "file",
-    file: resolve(directory, file),
-    ...(configFile === undefined ? {} : { configFile: resolve(directory, configFile) }),
-  });
-}
-
-/** Loading cannot be interrupted: an aborted caller stops waiting, and what was loaded for nothing is freed. */
-async function unlessAborted(
-  loading: Promise<NativeExecutor>,
-  signal: AbortSignal | undefined,
-): Promise<NativeExecutor> {
-  if (!signal) return loading;
-  let abort!: () => void;
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort);
-  });
-  try {
-    return await Promise.race([loading, aborted]);
-  } catch (error) {
-    if (signal.aborted) loading.then((executor) => executor.shutdown()).catch(() => {});
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }

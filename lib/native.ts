@@ -170,13 +170,14 @@ export interface NativeAddon {
   ): { done: Promise<void>; cancel(): void };
   Executor: {
     /**
-     * Maps and packs weights on threads of its own. The callback is never called before the promise resolves, nor
-     * after shutdown() has. An executor that is loaded does not keep the process alive; one that loads or closes does.
+     * Maps and packs weights on threads of its own; `done` rejects soon after `cancel()`. The callback is never called
+     * before `done` resolves, nor after shutdown() has. An executor that is loaded does not keep the process alive; one
+     * that loads or closes does.
      */
     load(
       options: NativeExecutorOptions,
       onResponses: (responses: NativeResponse[]) => void,
-    ): Promise<NativeExecutor>;
+    ): { done: Promise<NativeExecutor>; cancel(): void };
   };
 }
 

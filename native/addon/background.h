@@ -16,7 +16,7 @@ class Background {
   virtual ~Background() = default;
   // Calls into JavaScript no more from the moment this is entered, and returns when all threads have ended.
   // Idempotent, callable from any thread. How long it takes is bounded by one step, one chunk written or one
-  // load.
+  // tensor loaded.
   virtual void terminate() = 0;
 };
 

@@ -25,7 +25,7 @@ void ExecutorHost::load(ExecutorOptions options, std::function<void()> ring) {
   loader_ = std::thread([this, options = std::move(options)] {
     std::exception_ptr error;
     try {
-      executor_ = make_local_executor(options, [this](std::vector<Response>&& responses) {
+      const auto sink = [this](std::vector<Response>&& responses) {
         post([&](Mail& mail) {
           if (mail.responses.empty()) {
             mail.responses = std::move(responses);
@@ -33,7 +33,8 @@ void ExecutorHost::load(ExecutorOptions options, std::function<void()> ring) {
             std::move(responses.begin(), responses.end(), std::back_inserter(mail.responses));
           }
         });
-      });
+      };
+      executor_ = make_local_executor(options, sink, &cancelled_);
     } catch (...) {
       error = std::current_exception();
     }
@@ -72,6 +73,7 @@ void ExecutorHost::close() {
 }
 
 void ExecutorHost::terminate() {
+  cancel_loading();
   {
     const std::lock_guard lock(mail_mutex_);
     silenced_ = true;

@@ -6,6 +6,7 @@
 // one call.
 #pragma once
 
+#include <atomic>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -31,6 +32,8 @@ class ExecutorHost : public Background {
 
   // `ring` wakes the JavaScript thread; called on other threads, never after terminate() was entered.
   void load(ExecutorOptions options, std::function<void()> ring);
+  // Loading fails with ERR_ABORTED at the next tensor, if it has not ended by then. Any thread.
+  void cancel_loading() { cancelled_ = true; }
 
   // The rest is for the JavaScript thread.
   Mail take();
@@ -47,6 +50,7 @@ class ExecutorHost : public Background {
   void post(Change change);
 
   std::function<void()> ring_;
+  std::atomic<bool> cancelled_ = false;
   mutable std::mutex mail_mutex_;  // guards mail_, rung_, silenced_ and every call of ring_
   Mail mail_;
   bool rung_ = false, silenced_ = false;

@@ -11,7 +11,7 @@ namespace kraken::addon {
 
 ExecutorSession::ExecutorSession(Napi::Env env) : loading_(Napi::Promise::Deferred::New(env)) {}
 
-Napi::Promise ExecutorSession::load(Napi::Env env, ExecutorOptions options, Napi::Function on_responses) {
+Napi::Object ExecutorSession::load(Napi::Env env, ExecutorOptions options, Napi::Function on_responses) {
   auto session = std::make_shared<ExecutorSession>(env);
   auto* context = new Context(session);
   session->waker_ = Waker::New(
@@ -24,7 +24,11 @@ Napi::Promise ExecutorSession::load(Napi::Env env, ExecutorOptions options, Napi
     session->ended(env);
     throw;
   }
-  return session->loading_.Promise();
+  Napi::Object handle = Napi::Object::New(env);
+  handle.Set("done", session->loading_.Promise());
+  const auto cancel = [host = session->host_](const Napi::CallbackInfo&) { host->cancel_loading(); };
+  handle.Set("cancel", Napi::Function::New(env, cancel, "cancel"));
+  return handle;
 }
 
 void ExecutorSession::wake(Napi::Env env, Napi::Function on_responses, Context* context, void*) {

@@ -15,8 +15,8 @@ namespace kraken::addon {
 
 class ExecutorSession : public std::enable_shared_from_this<ExecutorSession> {
  public:
-  // Begins to load; the promise gives the Executor object.
-  static Napi::Promise load(Napi::Env env, ExecutorOptions options, Napi::Function on_responses);
+  // Begins to load; gives {done: a promise of the Executor object, cancel()}.
+  static Napi::Object load(Napi::Env env, ExecutorOptions options, Napi::Function on_responses);
 
   explicit ExecutorSession(Napi::Env env);
 

@@ -1,6 +1,7 @@
 // What a backend is to the runtime: something that compiles one rank's Graph and runs steps of packed tokens.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -40,6 +41,8 @@ struct CompileOptions {
   int threads = 1;        // compute threads of this rank
   DType dtype = DType::Float32;
   bool profile = false;  // keep per-op times
+  // Once true, compile() throws ERR_ABORTED before the next tensor. Null: never.
+  const std::atomic<bool>* cancelled = nullptr;
 };
 
 // Bytes one rank holds.

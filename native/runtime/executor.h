@@ -1,6 +1,7 @@
 // The executor: requests in, batches of responses out. Nothing here knows of Node.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -111,7 +112,9 @@ struct ExecutorOptions {
 // shutdown(), which then returns without waiting.
 using ResponseSink = std::function<void(std::vector<Response>&&)>;
 
-// Maps and packs the weights (on the ranks' threads), then starts. Throws what loading throws.
-std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, ResponseSink sink);
+// Maps and packs the weights (on the ranks' threads), then starts. Throws what loading throws; ERR_ABORTED
+// soon after `cancelled` (read during this call only) becomes true.
+std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, ResponseSink sink,
+                                              const std::atomic<bool>* cancelled = nullptr);
 
 }  // namespace kraken

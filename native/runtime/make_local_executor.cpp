@@ -26,7 +26,8 @@ size_t file_bytes(const std::string& path) {
 
 }  // namespace
 
-std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, ResponseSink sink) {
+std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, ResponseSink sink,
+                                              const std::atomic<bool>* cancelled) {
   const ModelConfig model = parse_model_config(options.model_config);
   const Backend& backend = find_backend(options.backend);
   if (const Capability capability = backend.capability(); !capability.available) {
@@ -58,6 +59,7 @@ std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, Re
   compile.threads = config.threads_per_rank;
   compile.dtype = options.dtype;
   compile.profile = options.profile;
+  compile.cancelled = cancelled;
   std::vector<RankModelFactory> factories;
   for (const auto& source : sources) {
     factories.push_back([&backend, source, compile](Communicator& communicator) {

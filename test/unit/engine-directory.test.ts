@@ -9,7 +9,8 @@ import {
   type EngineManifest,
   readManifest,
   serializeManifest,
-  verifyFiles,
+  verifyHashes,
+  verifySizes,
 } from "../../lib/engine-directory.js";
 import { executorOptions } from "../../lib/engine-options.js";
 import { tinyManifest } from "../helpers/fake-executor.js";
@@ -40,15 +41,15 @@ describe("an engine directory", () => {
   test("is read back as it was written", async () => {
     const read = await readManifest(directory);
     assert.deepEqual(read, manifest);
-    await verifyFiles(directory, read, { hash: true });
+    await verifyHashes(directory, read);
   });
 
   test("with a changed byte is corrupt", async () => {
     const changed = Buffer.from(content);
     changed[content.length - 1]! ^= 1;
     await writeFile(at("rank0.engine"), changed);
-    await verifyFiles(directory, manifest, { hash: false });
-    await assert.rejects(verifyFiles(directory, manifest, { hash: true }), {
+    await verifySizes(directory, manifest);
+    await assert.rejects(verifyHashes(directory, manifest), {
       code: "ERR_ENGINE_CORRUPT",
       name: "EngineDirectoryError",
       message:
@@ -58,7 +59,7 @@ describe("an engine directory", () => {
 
   test("with a truncated file is corrupt, without hashing", async () => {
     await truncate(at("rank0.engine"), 1000);
-    await assert.rejects(verifyFiles(directory, manifest, { hash: false }), {
+    await assert.rejects(verifySizes(directory, manifest), {
       code: "ERR_ENGINE_CORRUPT",
       message: /rank0\.engine has 1000 bytes, its manifest records 3145728/,
     });
@@ -66,7 +67,7 @@ describe("an engine directory", () => {
 
   test("with a missing file is corrupt", async () => {
     await rm(at("rank1.engine"));
-    await assert.rejects(verifyFiles(directory, manifest, { hash: false }), {
+    await assert.rejects(verifySizes(directory, manifest), {
       code: "ERR_ENGINE_CORRUPT",
       message: /rank1\.engine is missing/,
     });
@@ -126,7 +127,7 @@ describe("an engine directory", () => {
 
   test("can be checked under an abort signal", async () => {
     const signal = AbortSignal.abort(new Error("stop it"));
-    await assert.rejects(verifyFiles(directory, manifest, { hash: true, signal }), /stop it/);
+    await assert.rejects(verifyHashes(directory, manifest, signal), /stop it/);
   });
 });
 

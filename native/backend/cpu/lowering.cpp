@@ -122,6 +122,8 @@ void Lowering::release(Value& value) {
 }
 
 const RankFile::Entry& Lowering::entry(WeightId id) const {
+  if (options_.cancelled != nullptr && *options_.cancelled)
+    throw Error("ERR_ABORTED", "the load was cancelled");
   const WeightSpec& spec = graph_.weights[static_cast<size_t>(id)];
   return model_.weights.get(spec.name, spec.shape);
 }
