@@ -15,6 +15,8 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   const std::byte* data() const { return data_; }
+  // Gives back the memory of whole pages within [offset, offset + bytes): they come in again when touched.
+  void release(size_t offset, size_t bytes) const;
   size_t size() const { return size_; }
   const std::string& path() const { return path_; }
 

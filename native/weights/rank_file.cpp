@@ -75,4 +75,8 @@ const RankFile::Entry& RankFile::get(const std::string& name, const std::vector<
   return found->second;
 }
 
+void RankFile::release(const Entry& entry) const {
+  file_->release(static_cast<size_t>(entry.data - file_->data()), entry.bytes);
+}
+
 }  // namespace kraken

@@ -27,6 +27,9 @@ class RankFile {
   // Throws ERR_ENGINE_CORRUPT when absent or of another shape.
   const Entry& get(const std::string& name, const std::vector<int64_t>& shape) const;
 
+  // The entry was read and copied: its pages need not stay in memory.
+  void release(const Entry& entry) const;
+
  private:
   std::shared_ptr<MappedFile> file_;
   std::unordered_map<std::string, Entry> entries_;

@@ -158,6 +158,7 @@ void write_rank_file(const Graph& graph, const TensorSources& sources, DType dty
         read_piece(source, piece, first, count, buffer.data());
         out.write(buffer.data(), count);
       }
+      release(source);
       written += size;
     }
     zeros_until(elements(*weight));

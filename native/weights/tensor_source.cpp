@@ -71,7 +71,8 @@ void read_run(const FileSource& source, int64_t element, int64_t stride, int64_t
   }
 }
 
-void check_within(const TensorSource& tensor, const FileSource& source) {
+// Bytes from the first element to the end of the last, all of them within the file.
+uint64_t checked_extent(const TensorSource& tensor, const FileSource& source) {
   int64_t last = 0;
   for (size_t i = 0; i < tensor.shape.size(); ++i) {
     if (tensor.shape[i] < 1 || source.strides[i] < 0) {
@@ -79,11 +80,12 @@ void check_within(const TensorSource& tensor, const FileSource& source) {
     }
     last += (tensor.shape[i] - 1) * source.strides[i];
   }
-  const uint64_t end = source.offset + (static_cast<uint64_t>(last) + 1) * size_of(source.dtype);
-  if (end > source.file->size()) {
+  const uint64_t extent = (static_cast<uint64_t>(last) + 1) * size_of(source.dtype);
+  if (source.offset + extent > source.file->size()) {
     throw Error("ERR_CHECKPOINT_FORMAT", tensor.name + " lies beyond the end of " + source.file->path() +
                                              ": the file is truncated or was changed");
   }
+  return extent;
 }
 
 }  // namespace
@@ -105,7 +107,7 @@ TensorSources TensorSources::parse(const std::string& text) {
       source.dtype = parse_dtype(view.at("dtype").get<std::string>());
       source.strides = view.at("strides").get<std::vector<int64_t>>();
       KRAKEN_CHECK(source.strides.size() == tensor.shape.size());
-      check_within(tensor, source);
+      source.extent = checked_extent(tensor, source);
       tensor.from = std::move(source);
     } else if (from == "random") {
       const auto seed = view.at("seed").get<uint64_t>();
@@ -171,6 +173,12 @@ void read_piece(const TensorSource& tensor, const WeightPiece& piece, int64_t fi
     throw Error("ERR_CHECKPOINT_VALUES", tensor.name +
                                              " holds NaN or infinite values: the training run diverged, or "
                                              "the file was written wrongly");
+  }
+}
+
+void release(const TensorSource& tensor) {
+  if (const auto* source = std::get_if<FileSource>(&tensor.from)) {
+    source->file->release(source->offset, source->extent);
   }
 }
 

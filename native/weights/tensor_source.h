@@ -18,6 +18,7 @@ namespace kraken {
 struct FileSource {
   std::shared_ptr<MappedFile> file;
   uint64_t offset = 0;  // bytes
+  uint64_t extent = 0;  // bytes from the first element to the end of the last
   DType dtype = DType::Float32;
   std::vector<int64_t> strides;  // elements
 };
@@ -53,5 +54,9 @@ class TensorSources {
 // Throws ERR_CHECKPOINT_VALUES for NaN or infinity.
 void read_piece(const TensorSource& source, const WeightPiece& piece, int64_t first, int64_t count,
                 float* out);
+
+// Gives back the memory that reading has filled: of a checkpoint larger than memory, one tensor at a time is
+// in it.
+void release(const TensorSource& source);
 
 }  // namespace kraken

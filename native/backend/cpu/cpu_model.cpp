@@ -33,7 +33,7 @@ LazyMemory::LazyMemory(LazyMemory&& other) noexcept
 
 namespace {
 
-constexpr int kWarmUpTokens = 128;
+constexpr int kWarmUpTokens = 16;  // enough for every kernel to run its full tiles
 
 AttentionShape attention_shape(const Graph& graph, DType dtype) {
   return {graph.ways, graph.heads, graph.kv_heads, graph.config.head_dim, compute_dtype(dtype)};

@@ -196,6 +196,7 @@ void Lowering::lower_linear(const Op& op) {
                               bias == nullptr ? nullptr : bias + way * n, n, k, dtype_, output, max_rows))
                           .get());
   }
+  model_.weights.release(weight);
 
   const size_t out_element = size_of(output);
   const BufferId out =
@@ -293,6 +294,7 @@ void Lowering::lower_head(const Op& op) {
           .emplace_back(std::make_unique<PackedLinear>(weight.data, weight.dtype, bias, n, k, dtype_,
                                                        DType::Float32, options_.max_rows))
           .get();
+  model_.weights.release(weight);
   CpuModel& model = model_;
   if (graph_.ranks == 1) {
     emit_product("head", Rows::Wanted, [&model, linear, in](const StepContext& context) {
