@@ -75,6 +75,11 @@ const RankFile::Entry& RankFile::get(const std::string& name, const std::vector<
   return found->second;
 }
 
+void RankFile::read(const Entry& entry, size_t offset, void* to, size_t bytes) const {
+  KRAKEN_CHECK(offset + bytes <= entry.bytes);
+  file_->read(static_cast<size_t>(entry.data - file_->data()) + offset, to, bytes);
+}
+
 void RankFile::release(const Entry& entry) const {
   file_->release(static_cast<size_t>(entry.data - file_->data()), entry.bytes);
 }

@@ -27,6 +27,9 @@ class RankFile {
   // Throws ERR_ENGINE_CORRUPT when absent or of another shape.
   const Entry& get(const std::string& name, const std::vector<int64_t>& shape) const;
 
+  // Copies [offset, offset + bytes) of the entry. Throws ERR_IO.
+  void read(const Entry& entry, size_t offset, void* to, size_t bytes) const;
+
   // The entry was read and copied: its pages need not stay in memory.
   void release(const Entry& entry) const;
 

@@ -130,6 +130,7 @@ RankMemory CpuModel::memory() const {
   RankMemory memory;
   for (const auto& linear : linears) memory.weights += linear->packed().size();
   for (const auto& vector : vectors) memory.weights += vector.size() * sizeof(float);
+  for (const auto& table : tables) memory.weights += table.size();
   memory.kv_cache = kv_bytes_;
   for (const LazyMemory& buffer : buffers_) memory.activations += buffer.size();
   return memory;

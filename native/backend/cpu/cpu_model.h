@@ -63,12 +63,13 @@ class CpuModel : public RankModel {
   // For the lowering (lowering.cpp), which fills the members below.
   std::byte* buffer(BufferId id) const { return buffers_[static_cast<size_t>(id)].data(); }
 
-  const RankFile weights;  // mapped: tables are read where they lie
+  const RankFile weights;  // the token table is read from here row by row
   Communicator& communicator;
   std::vector<std::unique_ptr<PackedLinear>> linears;
-  std::vector<std::vector<float>> vectors;  // norms, biases, rotary tables
-  std::vector<Ticket> tickets;              // by exchange, in starting order
-  std::vector<Addends> sums;                // what wait() gave
+  std::vector<std::vector<float>> vectors;     // norms, biases, rotary tables
+  std::vector<std::vector<std::byte>> tables;  // of positions, as stored
+  std::vector<Ticket> tickets;                 // by exchange, in starting order
+  std::vector<Addends> sums;                   // what wait() gave
   std::vector<CpuStep> steps;
 
  private:

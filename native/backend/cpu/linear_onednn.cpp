@@ -133,7 +133,7 @@ class OneDnnLinear final : public LinearKernel {
     const size_t row_bytes = static_cast<size_t>(spec_.k) * size_of(from_type);
     const int64_t slice_rows =
         std::max<int64_t>(1, static_cast<int64_t>(kSliceBytes / row_bytes) / kSliceUnit) * kSliceUnit;
-    const AlignedBuffer slice(static_cast<size_t>(std::min(slice_rows, spec_.n)) * row_bytes);
+    std::vector<std::byte> slice(static_cast<size_t>(std::min(slice_rows, spec_.n)) * row_bytes);
     for (int64_t row = 0; row < spec_.n; row += slice_rows) {
       const int64_t rows = std::min(slice_rows, spec_.n - row);
       copy_rows(row, rows, widen, slice.data());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "backend/cpu/kernels.h"
@@ -144,20 +145,38 @@ bool Lowering::feeds_attention(TensorId id) const {
 // --- compute
 // ---------------------------------------------------------------------------------------------------------
 
+// A step's rows of the token table are read from the file: mapped, the whole table would soon be resident
+// once per rank, and the output layer holds the same numbers packed already. The table of positions is small
+// and copied.
 void Lowering::lower_embed(const Op& op) {
   const BufferId out = plan_.acquire(Rows::Tokens, row_bytes(op.output, sizeof(float)));
   const RankFile::Entry& table = entry(op.weight);
-  const std::byte* tokens = table.data;
-  const std::byte* positions = op.bias == kNone ? nullptr : entry(op.bias).data;
+  const size_t token_bytes =
+      row_bytes(op.output, size_of(table.dtype)) / static_cast<size_t>(info(op.output).ways);
+  const BufferId gathered = plan_.acquire(Rows::Tokens, token_bytes);
+  const std::byte* positions = nullptr;
+  if (op.bias != kNone) {
+    const RankFile::Entry& places = entry(op.bias);
+    positions = model_.tables.emplace_back(places.data, places.data + places.bytes).data();
+    model_.weights.release(places);
+  }
+  std::vector<int32_t> row_numbers(static_cast<size_t>(options_.max_tokens));
+  std::iota(row_numbers.begin(), row_numbers.end(), 0);
   CpuModel& model = model_;
-  const TensorInfo shape = info(op.output);
-  emit("embed", [&model, out, tokens, positions, shape, stored = table.dtype](const StepContext& context) {
+  emit("embed", [&model, &table, out, gathered, token_bytes, positions, row_numbers,
+                 shape = info(op.output)](const StepContext& context) {
+    std::byte* rows = model.buffer(gathered);
+    for (const int32_t token : context.batch.tokens) {
+      model.weights.read(table, static_cast<size_t>(token) * token_bytes, rows, token_bytes);
+      rows += token_bytes;
+    }
     for (int way = 0; way < shape.ways; ++way) {
       float* x = reinterpret_cast<float*>(model.buffer(out)) + way * context.tokens() * shape.width;
-      embed(context.batch.tokens.data(), context.batch.positions.data(), tokens, positions, x,
-            context.tokens(), shape.width, stored);
+      embed(row_numbers.data(), context.batch.positions.data(), model.buffer(gathered), positions, x,
+            context.tokens(), shape.width, table.dtype);
     }
   });
+  plan_.release(gathered);
   value(op.output).base = out;
 }
 
