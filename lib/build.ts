@@ -14,7 +14,7 @@ import {
 import { ArgumentError, fromNative, RuntimeError } from "./errors.js";
 import { sha256OfFiles } from "./file-hash.js";
 import { withIoErrors } from "./io-error.js";
-import type { Architecture, DType, ModelConfig } from "./model-config.js";
+import { type Architecture, type DType, dtypes, type ModelConfig } from "./model-config.js";
 import { type NativeAddon, native } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, shown, signalOption } from "./options.js";
 import { checkOutput, openOutputDirectory } from "./output-directory.js";
@@ -39,7 +39,7 @@ export interface BuildOptions {
   output?: string | undefined;
   /** Devices that run the engine together. Default 1. A Kraken's ranks must divide its ways. */
   ranks?: number | undefined;
-  /** Of weights and computation. Default "bfloat16". */
+  /** Of weights and computation ("int8": of the matrix products alone). Default "bfloat16". */
   dtype?: DType | undefined;
   /** Default "cpu". */
   backend?: string | undefined;
@@ -162,7 +162,7 @@ interface Resolved extends BuildPlan {
 
 async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<Resolved> {
   const ranks = integerOption("ranks", options.ranks, { min: 1, max: 1024, fallback: 1 });
-  const dtype = choice<DType>("dtype", options.dtype, ["float32", "bfloat16"], "bfloat16");
+  const dtype = choice<DType>("dtype", options.dtype, dtypes, "bfloat16");
   const communication = choice<string>("communication", options.communication, ["none"], "overlapped");
   const capabilities = addon.capabilities().backends;
   const backend = choice("backend", options.backend, Object.keys(capabilities), "cpu");

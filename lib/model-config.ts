@@ -6,7 +6,12 @@
 import { CheckpointError } from "./errors.js";
 
 export type Architecture = "kraken" | "gpt" | "parallel" | "ladder";
-export type DType = "float32" | "bfloat16";
+/**
+ * An engine's dtype. int8: matrices are int8 with a scale for each output channel, and so are, token by token, the
+ * activations they multiply; everything else is as in bfloat16.
+ */
+export const dtypes = ["float32", "bfloat16", "int8"] as const;
+export type DType = (typeof dtypes)[number];
 export type Activation = "gelu_tanh" | "gelu_erf" | "swiglu";
 
 export interface NormConfig {

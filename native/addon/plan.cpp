@@ -7,21 +7,12 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "model/graph.h"
+#include "weights/rank_writer.h"
 
 namespace kraken::addon {
 namespace {
 
 constexpr int kMostRanks = 64;
-
-size_t weight_bytes(const Graph& graph, DType dtype) {
-  size_t bytes = 0;
-  for (const WeightSpec& weight : graph.weights) {
-    size_t elements = 1;
-    for (const int64_t size : weight.shape) elements *= static_cast<size_t>(size);
-    bytes += elements * size_of(weight.role == WeightRole::Vector ? DType::Float32 : dtype);
-  }
-  return bytes;
-}
 
 }  // namespace
 
@@ -41,7 +32,7 @@ Napi::Value plan(const Napi::CallbackInfo& info) {
       const Graph graph = build_graph(config, {rank, count, true});
       const size_t kv = backend.kv_block_bytes(graph, dtype) / static_cast<size_t>(backend.kv_block_tokens());
       Napi::Object entry = Napi::Object::New(env);
-      entry.Set("weightBytes", static_cast<double>(weight_bytes(graph, dtype)));
+      entry.Set("weightBytes", static_cast<double>(rank_bytes(graph, dtype)));
       entry.Set("kvBytesPerToken", static_cast<double>(kv));
       entry.Set("ops", static_cast<double>(graph.ops.size()));
       ranks.Set(static_cast<uint32_t>(rank), entry);

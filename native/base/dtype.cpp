@@ -5,7 +5,16 @@
 namespace kraken {
 
 size_t size_of(DType dtype) {
-  return dtype == DType::Float32 ? 4 : 2;
+  switch (dtype) {
+    case DType::Float32:
+      return 4;
+    case DType::Float16:
+    case DType::BFloat16:
+      return 2;
+    case DType::Int8:
+      return 1;
+  }
+  internal_error("dtype out of range");
 }
 
 const char* name_of(DType dtype) {
@@ -16,6 +25,8 @@ const char* name_of(DType dtype) {
       return "float16";
     case DType::BFloat16:
       return "bfloat16";
+    case DType::Int8:
+      return "int8";
   }
   internal_error("dtype out of range");
 }
@@ -24,7 +35,8 @@ DType parse_dtype(const std::string& name) {
   if (name == "float32") return DType::Float32;
   if (name == "float16") return DType::Float16;
   if (name == "bfloat16") return DType::BFloat16;
-  throw Error("ERR_OPTION", "dtype must be float32, float16 or bfloat16, got " + name);
+  if (name == "int8") return DType::Int8;
+  throw Error("ERR_OPTION", "dtype must be float32, float16, bfloat16 or int8, got " + name);
 }
 
 float float16_to_float(uint16_t bits) {

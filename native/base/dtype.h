@@ -8,11 +8,13 @@
 
 namespace kraken {
 
-enum class DType { Float32, Float16, BFloat16 };
+// Int8 is an engine's dtype: matrices as int8 with a float32 scale a row (weights/int8_rows.h), everything
+// else as in BFloat16.
+enum class DType { Float32, Float16, BFloat16, Int8 };
 
 size_t size_of(DType dtype);
 const char* name_of(DType dtype);
-// Accepts "float32", "float16", "bfloat16"; throws ERR_OPTION otherwise.
+// Accepts "float32", "float16", "bfloat16", "int8"; throws ERR_OPTION otherwise.
 DType parse_dtype(const std::string& name);
 
 inline float bfloat16_to_float(uint16_t bits) {

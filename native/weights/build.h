@@ -14,7 +14,7 @@ struct BuildOptions {
   std::string config_json;   // ModelConfig
   std::string tensors_json;  // TensorView by canonical name
   int ranks = 1;
-  DType dtype = DType::BFloat16;  // of matrices and tables; vectors stay float32
+  DType dtype = DType::BFloat16;  // of matrices and tables (int8: tables are bfloat16); vectors stay float32
   std::string directory;          // exists; rank0.engine … are written here
 };
 

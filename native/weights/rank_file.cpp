@@ -14,6 +14,7 @@ DType dtype_of(const std::string& name) {
   if (name == "F32") return DType::Float32;
   if (name == "BF16") return DType::BFloat16;
   if (name == "F16") return DType::Float16;
+  if (name == "I8") return DType::Int8;
   throw Error("ERR_ENGINE_CORRUPT", "unexpected dtype " + name);
 }
 

@@ -1,4 +1,4 @@
-// Writes one rank's engine file: safetensors with the Graph's weights, float32 vectors first (which keeps
+// Writes one rank's engine file: safetensors with the Graph's weights, the widest elements first (which keeps
 // every tensor aligned to its element size).
 #pragma once
 
@@ -11,7 +11,7 @@
 
 namespace kraken {
 
-// Bytes of the weights a rank stores.
+// Bytes of the weights a rank stores. Throws ERR_OPTION when the dtype cannot hold them.
 uint64_t rank_bytes(const Graph& graph, DType dtype);
 
 // `advance(bytes)` is called after every buffer. Throws ERR_IO and what reading throws.

@@ -68,6 +68,8 @@ void read_run(const FileSource& source, int64_t element, int64_t stride, int64_t
       read_strided(data, stride, count, size, out,
                    [&](const std::byte* at) { return float16_to_float(load16(at)); });
       return;
+    case DType::Int8:
+      internal_error("checkpoints are not read as int8");
   }
 }
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -11,6 +12,7 @@
 #include "model/graph.h"
 #include "model_configs.h"
 #include "weights/build.h"
+#include "weights/int8_rows.h"
 #include "weights/rank_file.h"
 #include "weights/tensor_source.h"
 
@@ -235,6 +237,63 @@ TEST_F(WeightsTest, ConjunctionOfAWayIsItsColumns) {
   const auto* bias = reinterpret_cast<const float*>(whole.get("conjunction.bias", {4, 38}).data);
   for (int i = 38; i < 4 * 38; ++i) EXPECT_EQ(bias[i], 0);
   EXPECT_NE(bias[0], 0);
+}
+
+TEST_F(WeightsTest, Int8KeepsEveryRowWithinHalfAStep) {
+  const ModelConfig config = test::small_config(Architecture::Gpt);
+  for (const DType dtype : {DType::Float32, DType::BFloat16, DType::Int8}) {
+    fs::create_directory(path(name_of(dtype)));
+    build_rank_files({config_json(config), random_tensors(config), 1, dtype, path(name_of(dtype))},
+                     [](uint64_t written, uint64_t total) { return written <= total; });
+  }
+  const RankFile exact = RankFile::open(path("float32/rank0.engine")),
+                 rounded = RankFile::open(path("bfloat16/rank0.engine")),
+                 file = RankFile::open(path("int8/rank0.engine"));
+  for (const WeightSpec& weight : build_graph(config, {0, 1, true}).weights) {
+    const RankFile::Entry& entry = file.get(weight.name, weight.shape);
+    if (weight.role != WeightRole::Matrix) {  // as in a bfloat16 engine
+      const RankFile::Entry& same = rounded.get(weight.name, weight.shape);
+      ASSERT_EQ(entry.dtype, same.dtype);
+      ASSERT_EQ(0, std::memcmp(entry.data, same.data, same.bytes)) << weight.name;
+      continue;
+    }
+    ASSERT_EQ(entry.dtype, DType::Int8);
+    const int64_t rows = weight.shape[0] * weight.shape[1], k = weight.shape[2];
+    const auto* values = reinterpret_cast<const int8_t*>(entry.data);
+    const auto* scales = reinterpret_cast<const float*>(
+        file.get(int8_scales_name(weight.name), {weight.shape[0], weight.shape[1]}).data);
+    const auto* want = reinterpret_cast<const float*>(exact.get(weight.name, weight.shape).data);
+    for (int64_t row = 0; row < rows; ++row) {
+      int largest = 0;
+      for (int64_t i = row * k; i < (row + 1) * k; ++i) {
+        largest = std::max(largest, std::abs(int{values[i]}));
+        ASSERT_NEAR(static_cast<float>(values[i]) * scales[row], want[i], 0.5001f * scales[row])
+            << weight.name;
+      }
+      ASSERT_EQ(largest, 127) << weight.name;
+    }
+  }
+}
+
+TEST_F(WeightsTest, Int8RowsOfZerosHaveNoScaleAndEndlessOnesAreRefused) {
+  int8_t out[3] = {1, 1, 1};
+  for (const float tiny : {0.0f, 1e-40f}) {
+    const float row[] = {tiny, -tiny, tiny};
+    EXPECT_EQ(quantise_int8_row(row, 3, out), 0.0f);
+    EXPECT_EQ(std::vector<int8_t>(out, out + 3), (std::vector<int8_t>{0, 0, 0}));
+  }
+  const float row[] = {-2.54f, 0.02f, 1.0f};
+  EXPECT_FLOAT_EQ(quantise_int8_row(row, 3, out), 0.02f);
+  EXPECT_EQ(std::vector<int8_t>(out, out + 3), (std::vector<int8_t>{-127, 1, 50}));
+
+  ModelConfig config = test::small_config(Architecture::Gpt);
+  config.ffn = static_cast<int>(kMostInt8Columns) + 1;
+  fs::create_directory(path("wide"));
+  EXPECT_EQ(
+      code_of([&] {
+        build_rank_files({config_json(config), random_tensors(config), 1, DType::Int8, path("wide")}, {});
+      }),
+      "ERR_OPTION");
 }
 
 TEST_F(WeightsTest, FailuresAreCodedAndCancelStops) {

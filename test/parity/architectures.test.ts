@@ -1,6 +1,6 @@
 /** Every architecture, rank count and dtype against the float64 reference, in every way an executor computes logits. */
 import { test } from "node:test";
-import type { DType } from "../../lib/model-config.js";
+import { dtypes } from "../../lib/model-config.js";
 import { randomCheckpoint } from "../helpers/random-checkpoint.js";
 import { referenceLogits } from "../helpers/reference.js";
 import { tensorReader } from "../helpers/tensors.js";
@@ -12,7 +12,7 @@ for (const { name, config, ranks } of parityCases) {
     const checkpoint = randomCheckpoint(config);
     const tokens = someTokens(67, config.vocabSize);
     const expected = referenceLogits(config, tensorReader(checkpoint), tokens);
-    for (const dtype of ["float32", "bfloat16"] satisfies DType[]) {
+    for (const dtype of dtypes) {
       let worst: Worst = { used: 0, where: "" };
       for (const count of ranks) {
         const found = await checkLogits(checkpoint, { ranks: count, dtype, tokens, expected, label: name });

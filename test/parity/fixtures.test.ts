@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { openCheckpoint } from "../../lib/checkpoint/open.js";
+import { dtypes } from "../../lib/model-config.js";
 import { readNpy } from "../helpers/npy.js";
 import { checkLogits } from "./harness.js";
 
@@ -29,7 +30,7 @@ for (const { folder, file, ranks } of cases) {
       (count) => checkpoint.config.heads % count === 0 || "ways" in checkpoint.config,
     );
     assert.ok(allowed.length > 1);
-    for (const dtype of ["float32", "bfloat16"] as const) {
+    for (const dtype of dtypes) {
       for (const count of allowed) {
         const worst = await checkLogits(checkpoint, { ranks: count, dtype, tokens, expected, label: folder });
         context.diagnostic(

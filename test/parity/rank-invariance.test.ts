@@ -3,13 +3,14 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { buildEngine, Engine } from "../../lib/index.js";
+import { dtypes } from "../../lib/model-config.js";
 import { randomCheckpoint } from "../helpers/random-checkpoint.js";
 import { parityCases } from "./configurations.js";
 import { inTemporaryDirectory, someTokens } from "./harness.js";
 
 const { config, ranks } = parityCases.find(({ name }) => name === "kraken 6-way")!;
 
-for (const dtype of ["float32", "bfloat16"] as const) {
+for (const dtype of dtypes) {
   test(`kraken 6-way gives the same bits on ${ranks.join(", ")} ranks, ${dtype}`, async () => {
     const tokens = someTokens(67, config.vocabSize);
     await inTemporaryDirectory(async (directory) => {

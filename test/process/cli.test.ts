@@ -332,7 +332,7 @@ describe("the bundled model", () => {
 
   before(() => json(["build", model, "--output", engine, "--ranks", "2", "--dtype", "float32"]));
 
-  for (const isa of ["portable", "avx2", "avx512", "avx512_bf16"]) {
+  for (const isa of ["portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16"]) {
     test(`scores as the float64 reference does, with at most ${isa}`, async (t) => {
       const scored = await json<ScoreResult>(["score", engine, "--tokens", expected.tokens.join()], {
         env: { KRAKEN_CPU_ISA: isa },

@@ -251,7 +251,12 @@ describe("refuses", () => {
   const bad: [string, BuildOptions, string, RegExp][] = [
     ["ranks that do not fit", { ranks: 3 }, "ERR_RANKS", /must divide/],
     ["ranks that are no count", { ranks: 0 }, "ERR_OPTION", /`ranks` must be an integer from 1/],
-    ["a dtype", { dtype: "int4" as never }, "ERR_OPTION", /`dtype` must be "float32" or "bfloat16"/],
+    [
+      "a dtype",
+      { dtype: "int4" as never },
+      "ERR_OPTION",
+      /`dtype` must be "float32" or "bfloat16" or "int8"/,
+    ],
     ["a backend", { backend: "tpu" }, "ERR_OPTION", /`backend` must be "cpu" or "tensorrt"/],
     [
       "a backend that is missing",

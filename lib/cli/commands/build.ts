@@ -2,7 +2,7 @@
 import { relative } from "node:path";
 import type { Command } from "commander";
 import type { BuildPlan, BuildSummary } from "../../build.js";
-import type { Architecture, DType } from "../../model-config.js";
+import { type Architecture, type DType, dtypes } from "../../model-config.js";
 import type { Context } from "../context.js";
 import { UsageError } from "../failure.js";
 import { addFlag, choice, integer } from "../flags.js";
@@ -11,7 +11,7 @@ import { ProgressBar } from "../progress.js";
 
 export const architectures = ["kraken", "gpt", "parallel", "ladder"];
 export const backends = ["cpu", "tensorrt", "tensorrt-llm"];
-export const dtype = choice(["float32", "bfloat16"], { fp32: "float32", f32: "float32", bf16: "bfloat16" });
+export const dtype = choice(dtypes, { fp32: "float32", f32: "float32", bf16: "bfloat16" });
 export const backend = choice(backends, {
   trt: "tensorrt",
   trtllm: "tensorrt-llm",
@@ -72,7 +72,7 @@ export function addBuild(program: Command, context: Context): void {
     parse: integer,
     aliases: rankAliases,
   });
-  addFlag(command, "--dtype <type>", "float32 or bfloat16 (default: bfloat16)", { parse: dtype });
+  addFlag(command, "--dtype <type>", "float32, bfloat16 or int8 (default: bfloat16)", { parse: dtype });
   addFlag(command, "--backend <name>", "cpu, tensorrt or tensorrt-llm (default: cpu)", { parse: backend });
   addFlag(command, "--max-positions <n>", "longest context, if less than the model's", { parse: integer });
   addFlag(command, "--communication <none>", "leave the collectives out: wrong numbers, for timing only", {

@@ -53,7 +53,7 @@ export function addInspect(program: Command, context: Context): void {
     aliases: rankAliases,
     env: false,
   });
-  addFlag(command, "--dtype <type>", "float32 or bfloat16 (default: bfloat16, or the engine's)", {
+  addFlag(command, "--dtype <type>", "float32, bfloat16 or int8 (default: bfloat16, or the engine's)", {
     parse: dtype,
     env: false,
   });

@@ -24,6 +24,8 @@ class CpuBackend : public Backend {
              {"bfloat16", cpu::compute_dtype(DType::BFloat16) == DType::BFloat16
                               ? "native"
                               : "computed in float32: this CPU has no AVX512_BF16"},
+             {"int8", cpu::int8_is_native() ? "native"
+                                            : "exact, at the speed of float32: this CPU has no AVX512_VNNI"},
              {"oneDNN", std::to_string(dnnl->major) + "." + std::to_string(dnnl->minor) + "." +
                             std::to_string(dnnl->patch)},
              {"highway", std::to_string(HWY_MAJOR) + "." + std::to_string(HWY_MINOR) + "." +

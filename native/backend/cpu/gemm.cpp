@@ -11,11 +11,17 @@ DType compute_dtype(DType engine_dtype) {
   return allowed_instruction_set() == InstructionSet::Avx512Bf16 ? DType::BFloat16 : DType::Float32;
 }
 
+bool int8_is_native() {
+  return allowed_instruction_set() >= InstructionSet::Avx512Vnni;
+}
+
 namespace {
 
 // Our own kernels are at least as fast as oneDNN's for every number of rows, but for its matrix tiles (AMX).
 std::unique_ptr<LinearKernel> make_kernel(const LinearSpec& spec) {
   if (spec.compute == DType::Float32) return make_panel_linear(float32_panel_kernel(), spec);
+  if (spec.compute == DType::Int8)
+    return make_panel_linear(int8_is_native() ? avx512_vnni_panel_kernel() : int8_panel_kernel(), spec);
   if (onednn_has_matrix_tiles()) {
     if (auto kernel = make_onednn_linear(spec)) return kernel;
   }
@@ -30,12 +36,14 @@ struct PackedLinear::Impl {
 };
 
 PackedLinear::PackedLinear(const void* weight, DType stored, const float* bias, int64_t n, int64_t k,
-                           DType compute, DType output, int64_t max_rows) {
+                           DType compute, DType output, int64_t max_rows, const float* scales) {
   KRAKEN_CHECK(weight != nullptr && n > 0 && k > 0 && max_rows > 0);
   KRAKEN_CHECK(stored != DType::Float16 && compute != DType::Float16);
-  KRAKEN_CHECK(compute == compute_dtype(compute));
-  KRAKEN_CHECK(output == DType::Float32 || output == compute);
-  const LinearSpec spec{weight, stored, bias, n, k, compute, output, max_rows};
+  KRAKEN_CHECK((stored == DType::Int8) == (compute == DType::Int8) &&
+               (stored == DType::Int8) == (scales != nullptr));
+  KRAKEN_CHECK(compute == DType::Int8 || compute == compute_dtype(compute));
+  KRAKEN_CHECK(output == DType::Float32 || output == compute_dtype(compute));
+  const LinearSpec spec{weight, stored, bias, n, k, compute, output, max_rows, scales};
   impl_ = std::make_unique<Impl>(Impl{n, k, make_kernel(spec)});
 }
 

@@ -11,23 +11,28 @@
 
 namespace kraken::cpu {
 
-// Whether this machine multiplies bfloat16 natively. If not, a bfloat16 engine is computed in float32 from
-// weights widened at load (every other part follows `compute_dtype`).
+// The dtype of activations: bfloat16 for a bfloat16 or int8 engine where this machine multiplies bfloat16
+// natively, else float32 (bfloat16 weights are then widened at load).
 DType compute_dtype(DType engine_dtype);
+
+// Whether this machine multiplies int8 natively. If not, an int8 engine gives the same sums at the speed of
+// float32.
+bool int8_is_native();
 
 // y[M,n] = x[M,k] · weight[n,k]ᵀ (+ bias[n]), float32 accumulation.
 class PackedLinear {
  public:
-  // weight: row-major [n, k] of `stored` dtype (float32 or bfloat16; read during construction only).
-  // bias: float32 [n] or null; copied. compute: dtype of x. max_rows: largest M.
-  // Packs on the calling thread's OpenMP team.
+  // weight: row-major [n, k] of `stored` dtype (read during construction only). bias: float32 [n] or null;
+  // copied. compute: dtype of x. max_rows: largest M. int8: stored and compute are both int8, and weight row
+  // i counts times scales[i] (copied). Packs on the calling thread's OpenMP team.
   PackedLinear(const void* weight, DType stored, const float* bias, int64_t n, int64_t k, DType compute,
-               DType output, int64_t max_rows);
+               DType output, int64_t max_rows, const float* scales = nullptr);
   ~PackedLinear();
   PackedLinear(PackedLinear&&) noexcept;
   PackedLinear& operator=(PackedLinear&&) noexcept;
 
-  // x: dense [rows, k] of `compute`; y: dense [rows, n] of `output`. Uses the calling thread's OpenMP team.
+  // x: dense [rows, k] of `compute`, or of int8 the rows of quantised_rows.h; y: dense [rows, n] of `output`.
+  // Uses the calling thread's OpenMP team.
   void run(const void* x, void* y, int64_t rows);
 
   // Creates what run() needs for these many rows ahead of time.

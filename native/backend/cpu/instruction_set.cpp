@@ -15,7 +15,8 @@ InstructionSet best_of_machine() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
-    return __builtin_cpu_supports("avx512bf16") ? InstructionSet::Avx512Bf16 : InstructionSet::Avx512;
+    if (!__builtin_cpu_supports("avx512vnni")) return InstructionSet::Avx512;
+    return __builtin_cpu_supports("avx512bf16") ? InstructionSet::Avx512Bf16 : InstructionSet::Avx512Vnni;
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return InstructionSet::Avx2;
 #endif
@@ -29,9 +30,11 @@ InstructionSet cap_from_environment() {
   if (name == "portable") return InstructionSet::Portable;
   if (name == "avx2") return InstructionSet::Avx2;
   if (name == "avx512") return InstructionSet::Avx512;
+  if (name == "avx512_vnni") return InstructionSet::Avx512Vnni;
   if (name == "avx512_bf16") return InstructionSet::Avx512Bf16;
-  throw Error("ERR_OPTION",
-              "KRAKEN_CPU_ISA must be portable, avx2, avx512 or avx512_bf16, got \"" + name + "\"");
+  throw Error(
+      "ERR_OPTION",
+      "KRAKEN_CPU_ISA must be portable, avx2, avx512, avx512_vnni or avx512_bf16, got \"" + name + "\"");
 }
 
 }  // namespace
@@ -58,6 +61,7 @@ void cap_highway_targets() {
         best = HWY_AVX2;
         break;
       case InstructionSet::Avx512:
+      case InstructionSet::Avx512Vnni:
       case InstructionSet::Avx512Bf16:
         return;
     }

@@ -26,7 +26,7 @@ struct NormPass {
   float eps = 1e-5f;
   const float* weight = nullptr;  // [width]
   const float* bias = nullptr;    // [width] or null
-  void* out = nullptr;            // [rows, width] dtype; null: only the sum
+  void* out = nullptr;            // [rows, width] dtype (int8: quantised rows); null: only the sum
   DType dtype = DType::Float32;
 };
 void norm_pass(const NormPass& pass);

@@ -13,6 +13,7 @@
 #include "hwy/highway.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/simd-inl.h"
+#include "backend/cpu/quantise-inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
@@ -48,8 +49,9 @@ HWY_INLINE VF combined(const NormPass& pass, const JoinPlan& join, int64_t at, V
   return v;
 }
 
+// out may be the buffer.
 template <typename Out>
-void norm_row(const NormPass& pass, const JoinPlan& join, int64_t row, float* buffer) {
+void norm_row(const NormPass& pass, const JoinPlan& join, int64_t row, float* buffer, Out* out) {
   const DF df;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(df)), width = pass.width,
                 whole = width - width % lanes;
@@ -113,7 +115,6 @@ void norm_row(const NormPass& pass, const JoinPlan& join, int64_t row, float* bu
   const float inverse = 1.0f / std::sqrt(square / divisor + pass.eps);
 
   const VF m = hn::Set(df, mean), scale = hn::Set(df, inverse);
-  Out* out = static_cast<Out*>(pass.out) + begin;
   if (pass.bias != nullptr) {
     for (i = 0; i < whole; i += lanes) {
       const VF normal = hn::Mul(hn::Sub(load(u + i), m), scale);
@@ -137,10 +138,17 @@ void norm_rows(const NormPass& pass, const float* const* parts, size_t part_coun
                int64_t begin, int64_t end, float* buffer) {
   const JoinPlan join{parts, part_count, subtract};
   for (int64_t row = begin; row < end; ++row) {
+    const auto row_of = [row](auto* out, int64_t pitch) {
+      return out == nullptr ? nullptr : out + row * pitch;
+    };
     if (pass.dtype == DType::BFloat16) {
-      norm_row<uint16_t>(pass, join, row, buffer);
+      norm_row(pass, join, row, buffer, row_of(static_cast<uint16_t*>(pass.out), pass.width));
+    } else if (pass.dtype == DType::Float32 || pass.out == nullptr) {
+      norm_row(pass, join, row, buffer, row_of(static_cast<float*>(pass.out), pass.width));
     } else {
-      norm_row<float>(pass, join, row, buffer);
+      norm_row(pass, join, row, buffer, buffer);
+      quantise_row(buffer, pass.width,
+                   row_of(static_cast<uint8_t*>(pass.out), quantised_row_bytes(pass.width)));
     }
   }
 }

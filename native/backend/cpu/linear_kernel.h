@@ -28,6 +28,7 @@ struct LinearSpec {
   int64_t n = 0, k = 0;
   DType compute = DType::Float32, output = DType::Float32;
   int64_t max_rows = 1;
+  const float* scales = nullptr;  // [n], int8 only
 };
 
 // kernel: one that multiplies `spec.compute`.

@@ -7,6 +7,7 @@
 #include "backend/cpu/aligned_buffer.h"
 #include "backend/cpu/linear_kernel.h"
 #include "backend/cpu/parallel.h"
+#include "backend/cpu/quantised_rows.h"
 
 namespace kraken::cpu {
 namespace {
@@ -27,6 +28,7 @@ class PanelLinear final : public LinearKernel {
         k_(spec.k),
         input_bytes_(static_cast<int64_t>(size_of(spec.compute))),
         output_bytes_(static_cast<int64_t>(size_of(spec.output))),
+        input_row_bytes_(spec.compute == DType::Int8 ? quantised_row_bytes(k_) : k_ * input_bytes_),
         steps_((k_ * input_bytes_ + kPanelWordBytes - 1) / kPanelWordBytes),
         step_bytes_(columns_ * kPanelWordBytes),
         panels_((n_ + columns_ - 1) / columns_),
@@ -34,6 +36,11 @@ class PanelLinear final : public LinearKernel {
     if (spec.bias != nullptr) {
       bias_.assign(spec.bias, spec.bias + n_);
       bias_.resize(static_cast<size_t>(panels_ * columns_));
+    }
+    if (spec.scales != nullptr) {
+      scales_.assign(spec.scales, spec.scales + n_);
+      scales_.resize(static_cast<size_t>(panels_ * columns_));
+      zero_sums_.resize(scales_.size());
     }
     parallel_for(panels_, steps_ * step_bytes_, [&](int64_t panel) { pack(spec, panel); });
   }
@@ -43,10 +50,12 @@ class PanelLinear final : public LinearKernel {
     const int64_t full_tiles = (rows + kTileRows - 1) / kTileRows;
     const int64_t tiles = rows <= kStreamedRows ? 1 : std::max<int64_t>(2, full_tiles);
     const int64_t work = 2 * rows * columns_ * k_ / tiles / 8;
+    const float* floats = kernel_.widen == nullptr ? nullptr : widened(static_cast<const uint8_t*>(x), rows);
     parallel_ranges(panels_ * tiles, work, [&](int64_t begin, int64_t end) {
       for (int64_t at = begin; at < end; ++at) {
         const int64_t panel = at / tiles, tile = at % tiles;
         TileJob job = tile_job(x, y, panel, rows * tile / tiles, rows * (tile + 1) / tiles);
+        if (floats != nullptr) job.x_float = floats + rows * tile / tiles * k_;
         // Nobody has fetched the first tile's panel. The others of that panel share what it leaves undone.
         if (at != begin && tiles > 1 && panel + 1 < panels_) {
           const int64_t sharing = panel == begin / tiles ? tiles - 1 : tiles;
@@ -68,7 +77,11 @@ class PanelLinear final : public LinearKernel {
     TileJob job;
     job.panel = panel_data(panel);
     job.bias = bias_.empty() ? nullptr : bias_.data() + panel * columns_;
-    job.x = static_cast<const std::byte*>(x) + row * k_ * input_bytes_;
+    if (!scales_.empty()) {
+      job.scales = scales_.data() + panel * columns_;
+      job.zero_sums = zero_sums_.data() + panel * columns_;
+    }
+    job.x = static_cast<const std::byte*>(x) + row * input_row_bytes_;
     job.y = static_cast<std::byte*>(y) + (row * n_ + panel * columns_) * output_bytes_;
     job.bfloat16_output = output_bytes_ == sizeof(uint16_t);
     job.n = n_;
@@ -84,8 +97,26 @@ class PanelLinear final : public LinearKernel {
     return packed_.as<std::byte>() + panel * steps_ * step_bytes_;
   }
 
+  const float* widened(const uint8_t* x, int64_t rows) const {
+    thread_local AlignedBuffer floats;
+    const size_t bytes = static_cast<size_t>(rows * k_) * sizeof(float);
+    if (floats.bytes() < bytes) floats = AlignedBuffer(bytes);
+    auto* const out = floats.as<float>();
+    parallel_for(rows, k_, [&](int64_t r) { kernel_.widen(x + r * input_row_bytes_, out + r * k_, k_); });
+    return out;
+  }
+
+  void sum_columns(const int8_t* weight, int64_t first, int64_t columns) {
+    for (int64_t column = first; column < first + columns; ++column) {
+      int32_t sum = 0;
+      for (int64_t k = 0; k < k_; ++k) sum += weight[column * k_ + k];
+      zero_sums_[static_cast<size_t>(column)] = -kQuantisedZero * sum;
+    }
+  }
+
   void pack(const LinearSpec& spec, int64_t panel) {
     const int64_t first = panel * columns_, columns = std::min(columns_, n_ - first);
+    if (spec.stored == DType::Int8) sum_columns(static_cast<const int8_t*>(spec.weight), first, columns);
     auto* to = reinterpret_cast<uint32_t*>(panel_data(panel));
     if (columns < columns_) std::fill_n(to, steps_ * columns_, 0u);
     if (spec.stored != spec.compute) {
@@ -109,9 +140,10 @@ class PanelLinear final : public LinearKernel {
   }
 
   PanelKernel kernel_;
-  int64_t columns_, n_, k_, input_bytes_, output_bytes_, steps_, step_bytes_, panels_;
+  int64_t columns_, n_, k_, input_bytes_, output_bytes_, input_row_bytes_, steps_, step_bytes_, panels_;
   AlignedBuffer packed_;
-  std::vector<float> bias_;
+  std::vector<float> bias_, scales_;
+  std::vector<int32_t> zero_sums_;
 };
 
 }  // namespace

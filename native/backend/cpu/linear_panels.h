@@ -1,6 +1,6 @@
 // Linear layers on weights packed in panels: [n / columns][steps][columns] words, where a word is what one
-// multiply-add takes of a column (a float32, or two consecutive bfloat16) and a step is one word of every
-// column. A tile is a few rows by one panel with all its sums in registers, each one chain over k from first
+// multiply-add takes of a column (a float32, two consecutive bfloat16 or four int8) and a step is one word of
+// every column. A tile is a few rows by one panel with all its sums in registers, each one chain over k from first
 // to last, so a row's bits depend neither on M nor on the threads.
 //
 // Few rows are bound by reading the weights, many by arithmetic. So that a number between takes the longer of
@@ -29,6 +29,12 @@ struct TileJob {
   int rows = 0;     // at most kTileRows
   int columns = 0;  // at most the kernel's
 
+  // int8 only: x are quantised rows (quantised_rows.h), and y = (Σ (x − 128) · weight) · (row's scale · column's
+  // scale) (+ bias), the sum in exact 32-bit integers, the rest float32 in this order: the same bits everywhere.
+  const float* scales = nullptr;       // of the panel's columns, padded to its width
+  const int32_t* zero_sums = nullptr;  // likewise: −128 · Σ weights of the column
+  const float* x_float = nullptr;      // x − 128, pitch k: for kernels that have `widen`
+
   // Fetched into the second-level cache meanwhile: fetch_bytes a step, from here on.
   const std::byte* fetch = nullptr;
   int64_t fetch_bytes = 0;
@@ -38,11 +44,14 @@ struct PanelKernel {
   const char* name = nullptr;
   int64_t columns = 0;  // of a panel
   void (*multiply)(const TileJob& job) = nullptr;
+  void (*widen)(const uint8_t* row, float* out, int64_t k) = nullptr;  // a quantised row to TileJob::x_float
 };
 
 PanelKernel float32_panel_kernel();
+PanelKernel int8_panel_kernel();  // runs anywhere, at the speed of float32
 // `multiply` is null where the translation unit could not be compiled for it (another architecture).
 PanelKernel avx512_bf16_panel_kernel();
+PanelKernel avx512_vnni_panel_kernel();
 
 // --- For the kernels. Tile: a type of one translation unit and one instruction set.
 

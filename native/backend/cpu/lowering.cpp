@@ -7,7 +7,9 @@
 #include <utility>
 
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/quantised_rows.h"
 #include "base/error.h"
+#include "weights/int8_rows.h"
 
 namespace kraken::cpu {
 namespace {
@@ -40,6 +42,7 @@ Lowering::Lowering(CpuModel& model, const Graph& graph, const CompileOptions& op
       kv_cache_(kv_cache),
       kv_layer_bytes_(kv_layer_bytes),
       dtype_(compute_dtype(options.dtype)),
+      int8_(options.dtype == DType::Int8),
       values_(graph.tensors.size()),
       uses_(graph.tensors.size(), 0),
       exchange_of_(static_cast<size_t>(graph.exchanges), kNone) {
@@ -98,6 +101,14 @@ void Lowering::emit_product(std::string kind, Rows rows, std::function<void(cons
   model_.steps.push_back({std::move(kind), std::move(run), true, rows == Rows::Wanted});
 }
 
+size_t Lowering::input_row_bytes(int width) const {
+  return int8_ ? static_cast<size_t>(quantised_row_bytes(width)) : static_cast<size_t>(width) * element();
+}
+
+size_t Lowering::input_bytes(TensorId id) const {
+  return static_cast<size_t>(info(id).ways) * input_row_bytes(info(id).width);
+}
+
 size_t Lowering::row_bytes(TensorId id, size_t element) const {
   return static_cast<size_t>(info(id).ways) * static_cast<size_t>(info(id).width) * element;
 }
@@ -109,7 +120,7 @@ void Lowering::use(TensorId id) {
 // The same sum for another tensor, which may add to it.
 Lowering::Value Lowering::share(TensorId id) {
   Value sum = value(id);
-  sum.dense = kNone;
+  sum.dense = sum.quantised = kNone;
   if (sum.base != kNone) plan_.retain(sum.base);
   for (const BufferId addend : sum.addends) plan_.retain(addend);
   return sum;
@@ -117,6 +128,7 @@ Lowering::Value Lowering::share(TensorId id) {
 
 void Lowering::release(Value& value) {
   if (value.dense != kNone) plan_.release(value.dense);
+  if (value.quantised != kNone) plan_.release(value.quantised);
   if (value.base != kNone) plan_.release(value.base);
   for (const BufferId id : value.addends) plan_.release(id);
   value = {};
@@ -192,10 +204,54 @@ void Lowering::make_dense(TensorId x) {
   value(x).dense = to;
 }
 
+void Lowering::make_quantised(TensorId x) {
+  if (value(x).dense == kNone) add_up(x);
+  const bool dense = value(x).dense != kNone;
+  const BufferId from = dense ? value(x).dense : value(x).base;
+  const BufferId to = plan_.acquire(info(x).rows, input_bytes(x));
+  CpuModel& model = model_;
+  emit("quantise", [&model, from, to, shape = info(x),
+                    dtype = dense ? dtype_ : DType::Float32](const StepContext& context) {
+    quantise_rows(model.buffer(from), dtype, model.buffer(to), context.rows(shape.rows) * shape.ways,
+                  shape.width);
+  });
+  value(x).quantised = to;
+}
+
+BufferId Lowering::linear_input(TensorId x) {
+  if (int8_) {
+    if (value(x).quantised == kNone) make_quantised(x);
+    return value(x).quantised;
+  }
+  if (value(x).dense == kNone) make_dense(x);
+  return value(x).dense;
+}
+
+std::vector<PackedLinear*> Lowering::pack(const Op& op, DType output) {
+  const WeightSpec& spec = graph_.weights[static_cast<size_t>(op.weight)];
+  const RankFile::Entry& weight = entry(op.weight);
+  const int64_t ways = weight.shape[0], n = weight.shape[1], k = weight.shape[2];
+  const auto* bias = op.bias == kNone ? nullptr : reinterpret_cast<const float*>(entry(op.bias).data);
+  const auto* scales =
+      int8_ ? reinterpret_cast<const float*>(model_.weights.get(int8_scales_name(spec.name), {ways, n}).data)
+            : nullptr;
+  const int64_t max_rows = info(op.output).rows == Rows::Tokens ? options_.max_tokens : options_.max_rows;
+  const auto matrix_bytes = static_cast<size_t>(n * k) * size_of(weight.dtype);
+  std::vector<PackedLinear*> linears;
+  for (int64_t way = 0; way < ways; ++way) {
+    model_.linears.push_back(std::make_unique<PackedLinear>(
+        weight.data + static_cast<size_t>(way) * matrix_bytes, weight.dtype,
+        bias == nullptr ? nullptr : bias + way * n, n, k, int8_ ? DType::Int8 : dtype_, output, max_rows,
+        scales == nullptr ? nullptr : scales + way * n));
+    linears.push_back(model_.linears.back().get());
+  }
+  model_.weights.release(weight);
+  return linears;
+}
+
 void Lowering::lower_linear(const Op& op) {
   const TensorId x = op.inputs[0];
-  if (value(x).dense == kNone) make_dense(x);
-  const BufferId in = value(x).dense;
+  const BufferId in = linear_input(x);
   const RankFile::Entry& weight = entry(op.weight);
   const TensorInfo shape = info(op.output);
   const int64_t k = info(x).width, n = weight.shape[1];
@@ -204,19 +260,7 @@ void Lowering::lower_linear(const Op& op) {
   // What feeds an attention or an activation is in the compute dtype; all else is part of a float32 sum.
   const bool stream = op.activation == Activation::None && !feeds_attention(op.output);
   const DType output = stream ? DType::Float32 : dtype_;
-  const float* bias = op.bias == kNone ? nullptr : reinterpret_cast<const float*>(entry(op.bias).data);
-  std::vector<PackedLinear*> linears;
-  const auto matrix_bytes = static_cast<size_t>(n * k) * size_of(weight.dtype);
-  const int64_t max_rows = shape.rows == Rows::Tokens ? options_.max_tokens : options_.max_rows;
-  for (int way = 0; way < shape.ways; ++way) {
-    linears.push_back(model_.linears
-                          .emplace_back(std::make_unique<PackedLinear>(
-                              weight.data + static_cast<size_t>(way) * matrix_bytes, weight.dtype,
-                              bias == nullptr ? nullptr : bias + way * n, n, k, dtype_, output, max_rows))
-                          .get());
-  }
-  model_.weights.release(weight);
-
+  const std::vector<PackedLinear*> linears = pack(op, output);
   const size_t out_element = size_of(output);
   const BufferId out =
       plan_.acquire(shape.rows, static_cast<size_t>(shape.ways) * static_cast<size_t>(n) * out_element);
@@ -227,12 +271,12 @@ void Lowering::lower_linear(const Op& op) {
           ? op.name.substr(op.name.rfind('.', last_dot - 1) + 1)
           : op.name;
   emit_product(kind, shape.rows,
-               [&model, linears, in, out, n, k, out_element, rows_kind = shape.rows,
-                in_element = element()](const StepContext& context) {
+               [&model, linears, in, out, n, out_element, rows_kind = shape.rows,
+                in_row = input_row_bytes(static_cast<int>(k))](const StepContext& context) {
                  const int64_t rows = context.rows(rows_kind);
                  if (rows == 0) return;
                  for (size_t way = 0; way < linears.size(); ++way) {
-                   linears[way]->run(model.buffer(in) + way * static_cast<size_t>(rows * k) * in_element,
+                   linears[way]->run(model.buffer(in) + way * static_cast<size_t>(rows) * in_row,
                                      model.buffer(out) + way * static_cast<size_t>(rows * n) * out_element,
                                      rows);
                  }
@@ -304,16 +348,9 @@ void Lowering::lower_attention(const Op& op) {
 
 void Lowering::lower_head(const Op& op) {
   const TensorId x = op.inputs[0];
-  const BufferId in = value(x).dense;
-  const RankFile::Entry& weight = entry(op.weight);
-  const int64_t n = weight.shape[1], k = weight.shape[2];
-  const float* bias = op.bias == kNone ? nullptr : reinterpret_cast<const float*>(entry(op.bias).data);
-  PackedLinear* linear =
-      model_.linears
-          .emplace_back(std::make_unique<PackedLinear>(weight.data, weight.dtype, bias, n, k, dtype_,
-                                                       DType::Float32, options_.max_rows))
-          .get();
-  model_.weights.release(weight);
+  const BufferId in = linear_input(x);
+  const int64_t n = entry(op.weight).shape[1];
+  PackedLinear* linear = pack(op, DType::Float32).front();
   CpuModel& model = model_;
   if (graph_.ranks == 1) {
     emit_product("head", Rows::Wanted, [&model, linear, in](const StepContext& context) {

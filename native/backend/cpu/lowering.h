@@ -22,10 +22,11 @@ class Lowering {
   const BufferPlan& lower();
 
  private:
-  // What a tensor of the graph is on the CPU: a dense buffer in the compute dtype, or a float32 sum (or
-  // both).
+  // What a tensor of the graph is on the CPU: a dense buffer in the compute dtype, rows quantised for int8
+  // products (quantised_rows.h), or a float32 sum; or several of them.
   struct Value {
     BufferId dense = kNone;
+    BufferId quantised = kNone;
     BufferId base = kNone;
     std::vector<BufferId> addends;
     std::vector<int> exchanges;
@@ -53,8 +54,17 @@ class Lowering {
   };
   void emit_norm(TensorId x, bool keep_sum, const NormTarget& target);
   void add_up(TensorId x);
-  // A stream that feeds a Linear without a norm between (the conjunction): its sum in the compute dtype.
+  // What a Linear reads of x: rows in the compute dtype, or quantised ones. They are there already when a
+  // norm wrote them; an attention's output is still to be quantised, and a stream that feeds a Linear without
+  // a norm between (the conjunction) to be added up and converted.
+  BufferId linear_input(TensorId x);
   void make_dense(TensorId x);
+  void make_quantised(TensorId x);
+  // Bytes of a row of what a Linear reads, of one way and of all.
+  size_t input_row_bytes(int width) const;
+  size_t input_bytes(TensorId id) const;
+  // One packed matrix per way.
+  std::vector<PackedLinear*> pack(const Op& op, DType output);
   int start_exchange(TensorId send);  // numbered in starting order
   void emit(std::string kind, std::function<void(const StepContext&)> run);
   void emit_product(std::string kind, Rows rows, std::function<void(const StepContext&)> run);
@@ -81,6 +91,7 @@ class Lowering {
   std::byte* kv_cache_;
   size_t kv_layer_bytes_;
   DType dtype_;  // compute dtype
+  bool int8_;    // Linears multiply quantised rows
   BufferPlan plan_;
   std::vector<Value> values_;
   std::vector<int> uses_;

@@ -28,7 +28,7 @@ void Lowering::emit_norm(TensorId x, bool keep_sum, const NormTarget& target) {
   BufferId out = kNone;
   const float *weight = nullptr, *bias = nullptr;
   if (target.op != nullptr) {
-    out = plan_.acquire(info(target.op->output).rows, row_bytes(target.op->output, element()));
+    out = plan_.acquire(info(target.op->output).rows, input_bytes(target.op->output));
     weight = vector(target.op->weight);
     bias = vector(target.op->bias);
   }
@@ -36,14 +36,14 @@ void Lowering::emit_norm(TensorId x, bool keep_sum, const NormTarget& target) {
   // [this] would dangle: steps outlive the lowering. They capture the model and plain numbers.
   CpuModel& model = model_;
   const NormConfig norm = graph_.config.norm;
-  const size_t element_bytes = element();
   auto addends = std::make_shared<std::vector<const float*>>();
   addends->reserve(16);
   emit(target.join != kNone ? "join_norm"
        : out != kNone       ? "norm"
                             : "add",
-       [&model, value = sum, shape, stored, out, weight, bias, norm, element_bytes, addends, dtype = dtype_,
-        join = target.join, join_self = target.join_self](const StepContext& context) {
+       [&model, value = sum, shape, stored, out, weight, bias, norm, addends,
+        out_row = input_row_bytes(shape.width), dtype = int8_ ? DType::Int8 : dtype_, join = target.join,
+        join_self = target.join_self](const StepContext& context) {
          const auto wait = [&model](int exchange) {
            const auto index = static_cast<size_t>(exchange);
            model.sums[index] = model.communicator.wait(model.tickets[index]);
@@ -76,8 +76,7 @@ void Lowering::emit_norm(TensorId x, bool keep_sum, const NormTarget& target) {
            pass.eps = norm.eps;
            pass.weight = weight == nullptr ? nullptr : weight + way * shape.width;
            pass.bias = bias == nullptr ? nullptr : bias + way * shape.width;
-           pass.out = out == kNone ? nullptr
-                                   : model.buffer(out) + static_cast<size_t>(way * elements) * element_bytes;
+           pass.out = out == kNone ? nullptr : model.buffer(out) + static_cast<size_t>(way * rows) * out_row;
            pass.dtype = dtype;
            if (rows > 0) norm_pass(pass);
          }
@@ -92,7 +91,8 @@ void Lowering::emit_norm(TensorId x, bool keep_sum, const NormTarget& target) {
     if (fresh) plan_.release(stored);  // acquire() counted one, the value holds the other
     value(x).base = stored;
   }
-  if (target.op != nullptr) value(target.op->output).dense = out;
+  if (target.op != nullptr)
+    (int8_ ? value(target.op->output).quantised : value(target.op->output).dense) = out;
 }
 
 void Lowering::add_up(TensorId x) {
@@ -179,9 +179,9 @@ void Lowering::lower_last_tokens(const Op& op) {
   if (!value(x).exchanges.empty()) add_up(x);
   CpuModel& model = model_;
   const TensorInfo shape = info(x);
-  const auto gather = [&](BufferId from, size_t element) {
-    const BufferId to = plan_.acquire(Rows::Wanted, row_bytes(op.output, element));
-    const auto bytes = static_cast<int64_t>(static_cast<size_t>(shape.width) * element);
+  const auto gather = [&](BufferId from, size_t row_bytes) {
+    const BufferId to = plan_.acquire(Rows::Wanted, static_cast<size_t>(shape.ways) * row_bytes);
+    const auto bytes = static_cast<int64_t>(row_bytes);
     emit("gather", [&model, from, to, bytes, ways = shape.ways](const StepContext& context) {
       for (int way = 0; way < ways; ++way) {
         gather_rows(model.buffer(from) + way * context.tokens() * bytes, context.batch.wanted_rows.data(),
@@ -192,9 +192,12 @@ void Lowering::lower_last_tokens(const Op& op) {
   };
   const Value from = value(x);
   Value out;
-  if (from.dense != kNone) out.dense = gather(from.dense, element());
-  if (from.base != kNone) out.base = gather(from.base, sizeof(float));
-  for (const BufferId id : from.addends) out.addends.push_back(gather(id, sizeof(float)));
+  const size_t dense_row = static_cast<size_t>(shape.width) * element(),
+               sum_row = static_cast<size_t>(shape.width) * sizeof(float);
+  if (from.dense != kNone) out.dense = gather(from.dense, dense_row);
+  if (from.quantised != kNone) out.quantised = gather(from.quantised, input_row_bytes(shape.width));
+  if (from.base != kNone) out.base = gather(from.base, sum_row);
+  for (const BufferId id : from.addends) out.addends.push_back(gather(id, sum_row));
   value(op.output) = std::move(out);
   use(x);
 }
