@@ -1,7 +1,7 @@
 // Linear layers on weights packed in panels: [n / columns][steps][columns] words, where a word is what one
 // multiply-add takes of a column (a float32, two consecutive bfloat16 or four int8) and a step is one word of
-// every column. A tile is a few rows by one panel with all its sums in registers, each one chain over k from first
-// to last, so a row's bits depend neither on M nor on the threads.
+// every column. A tile is a few rows by one panel with all its sums in registers, each one chain over k from
+// first to last, so a row's bits depend neither on M nor on the threads.
 //
 // Few rows are bound by reading the weights, many by arithmetic. So that a number between takes the longer of
 // the two and not their sum, the tiles of a panel fetch the next one, each an even share of it.
@@ -29,8 +29,9 @@ struct TileJob {
   int rows = 0;     // at most kTileRows
   int columns = 0;  // at most the kernel's
 
-  // int8 only: x are quantised rows (quantised_rows.h), and y = (Σ (x − 128) · weight) · (row's scale · column's
-  // scale) (+ bias), the sum in exact 32-bit integers, the rest float32 in this order: the same bits everywhere.
+  // int8 only: x are quantised rows (quantised_rows.h), and y = (Σ (x − 128) · weight) · (row's scale ·
+  // column's scale) (+ bias), the sum in exact 32-bit integers, the rest float32 in this order: the same bits
+  // everywhere.
   const float* scales = nullptr;       // of the panel's columns, padded to its width
   const int32_t* zero_sums = nullptr;  // likewise: −128 · Σ weights of the column
   const float* x_float = nullptr;      // x − 128, pitch k: for kernels that have `widen`
