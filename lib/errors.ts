@@ -30,6 +30,8 @@ const argumentCodes = [
   "ERR_EMPTY_PROMPT",
   /** Text was given to an engine that has no tokenizer. */
   "ERR_NO_TOKENIZER",
+  /** A file of texts or examples is not what it should be; the message names file and line. */
+  "ERR_DATA",
 ] as const;
 
 const engineCodes = [

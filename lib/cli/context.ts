@@ -20,6 +20,7 @@ export interface Library {
   presets(): Promise<typeof import("../presets.js")>;
   native(): Promise<typeof import("../native.js")>;
   plan(): Promise<typeof import("../plan/index.js")>;
+  evaluation(): Promise<typeof import("../eval/index.js")>;
 }
 
 export interface Context {
@@ -41,6 +42,7 @@ export const library: Library = {
   presets: () => import("../presets.js"),
   native: () => import("../native.js"),
   plan: () => import("../plan/index.js"),
+  evaluation: () => import("../eval/index.js"),
 };
 
 /** The context of this process. A second Ctrl-C ends it at once. */

@@ -18,8 +18,9 @@ export interface EngineFlags {
 
 export function addEngineFlags(command: Command): void {
   command.optionsGroup("Engine:");
-  addFlag(command, "--max-batch-size <n>", "sequences that run at the same time (default: 8)", {
+  addFlag(command, "--max-batch-size <n>", "sequences that run at the same time; also --batch (default: 8)", {
     parse: integer,
+    aliases: ["--batch"],
   });
   addFlag(command, "--max-sequence-length <n>", "most tokens of prompt and output; also --max-seq-len", {
     parse: integer,

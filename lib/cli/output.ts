@@ -29,6 +29,14 @@ export function milliseconds(value: number): string {
   return `${value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : value.toFixed(0)} ms`;
 }
 
+/** "8 s", "3 min 20 s", "2 h 5 min". */
+export function duration(seconds: number): string {
+  const rounded = Math.round(seconds);
+  const [h, min, s] = [Math.floor(rounded / 3600), Math.floor(rounded / 60) % 60, rounded % 60];
+  if (h > 0) return `${h} h ${min} min`;
+  return min > 0 ? `${min} min ${s} s` : `${s} s`;
+}
+
 /** "1 rank", "2 ranks". */
 export const plural = (n: number, noun: string): string => `${whole(n)} ${noun}${n === 1 ? "" : "s"}`;
 

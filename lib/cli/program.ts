@@ -4,6 +4,7 @@ import { closest } from "../options.js";
 import { version } from "../version.js";
 import { addBuild } from "./commands/build.js";
 import { addDoctor } from "./commands/doctor.js";
+import { addEval } from "./commands/eval.js";
 import { addGenerate } from "./commands/generate.js";
 import { addInspect } from "./commands/inspect.js";
 import { addPlan } from "./commands/plan.js";
@@ -55,26 +56,41 @@ function makeProgram(context: Context): Command {
       getErrHelpWidth: () => context.stderr.columns || 100,
     })
     .addHelpText("after", epilogue.trimEnd());
-  for (const add of [addBuild, addGenerate, addScore, addInspect, addPlan, addDoctor]) add(program, context);
+  for (const add of [addBuild, addGenerate, addScore, addEval, addInspect, addPlan, addDoctor])
+    add(program, context);
   return program;
 }
 
-/** The subcommand that the arguments name. */
-function namedCommand(program: Command, args: readonly string[]): Command {
-  return program.commands.find((command) => command.name() === args[0]) ?? program;
+/** The command that the arguments name: `kraken eval perplexity …` names perplexity. */
+function namedCommand(command: Command, args: readonly string[]): Command {
+  const named = command.commands.find((candidate) => candidate.name() === args[0]);
+  return named ? namedCommand(named, args.slice(1)) : command;
 }
+
+/** "kraken eval perplexity" */
+function fullName(command: Command): string {
+  return command.parent ? `${fullName(command.parent)} ${command.name()}` : command.name();
+}
+
+/** How many words name it. */
+const depth = (command: Command): number => (command.parent ? depth(command.parent) + 1 : 0);
 
 function wantsJson(args: readonly string[]): boolean {
   const end = args.indexOf("--");
   return args.slice(0, end < 0 ? args.length : end).includes("--json");
 }
 
-/** @throws UsageError for a first word that names no command, also in front of --help */
-function checkCommand(program: Command, args: readonly string[]): void {
-  const word = args[0] === "help" ? args[1] : args[0];
-  const names = [...program.commands.map((command) => command.name()), "help"];
-  if (word === undefined || word.startsWith("-") || names.includes(word)) return;
-  const meant = closest(word, names);
+/** @throws UsageError for a word that names no command where one is wanted, also before --help */
+function checkCommand(command: Command, args: readonly string[]): void {
+  if (command.commands.length === 0) return;
+  const [word, ...rest] = args;
+  if (word === undefined || word === "help" || word.startsWith("-")) return;
+  const named = command.commands.find((candidate) => candidate.name() === word);
+  if (named) {
+    checkCommand(named, rest);
+    return;
+  }
+  const meant = closest(word, [...command.commands.map((candidate) => candidate.name()), "help"]);
   throw new UsageError(`unknown command '${word}'${meant ? `\n(Did you mean ${meant}?)` : ""}`);
 }
 
@@ -82,9 +98,8 @@ function checkCommand(program: Command, args: readonly string[]): void {
 function report(error: unknown, args: readonly string[], command: Command, context: Context): number {
   if (error instanceof BrokenPipe) return exitCodes.ok;
   if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok; // help or version was printed
-  const name = command.parent ? `${command.parent.name()} ${command.name()}` : command.name();
   const flags = new Set(command.options.flatMap((option) => option.long ?? []));
-  const failure = failureOf(error, name, flags);
+  const failure = failureOf(error, fullName(command), flags);
   if (wantsJson(args)) {
     printJson(context.stdout, { error: { code: failure.code, message: failure.message } });
   } else if (failure.code === "ERR_INTERRUPTED") {
@@ -102,17 +117,19 @@ function report(error: unknown, args: readonly string[], command: Command, conte
 /** Runs `kraken ...args`; returns the exit code and never throws. */
 export async function run(args: readonly string[], context: Context): Promise<number> {
   const program = makeProgram(context);
-  if (args.length === 0) {
-    context.stderr.write(`${program.helpInformation()}${epilogue}`);
+  const words = args[0] === "help" ? [...args.slice(1), "--help"] : args;
+  const command = namedCommand(program, words);
+  if (words.length === depth(command) && command.commands.length > 0) {
+    context.stderr.write(`${command.helpInformation()}${command === program ? epilogue : ""}`);
     return exitCodes.usage;
   }
   try {
-    checkCommand(program, args);
-    await program.parseAsync(args, { from: "user" });
+    checkCommand(program, words);
+    await program.parseAsync(words, { from: "user" });
     return context.exitCode ?? exitCodes.ok;
   } catch (error) {
     // Whatever an abort made fail, the reason is the abort.
     const reason = context.signal.aborted ? context.signal.reason : error;
-    return report(reason, args, namedCommand(program, args), context);
+    return report(reason, args, command, context);
   }
 }
