@@ -92,6 +92,13 @@ export const tokens: Parse = (value) => {
   return words.map(Number);
 };
 
+/** Words with commas between: "boolq,cb". */
+export const words: Parse = (value) =>
+  value
+    .split(",")
+    .map((word) => word.trim())
+    .filter(Boolean);
+
 /** An option that may be given several times. */
 export const list: Parse = (value, previous) => [...((previous as string[] | undefined) ?? []), value];
 

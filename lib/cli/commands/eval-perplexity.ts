@@ -3,12 +3,11 @@ import type { Command } from "commander";
 import type { PerplexityReport, PerplexityScore } from "../../eval/perplexity.js";
 import { columns } from "../columns.js";
 import type { Context } from "../context.js";
-import { addEngineFlags, type EngineFlags, loadOptions } from "../engine-flags.js";
+import { addEngineFlags, type EngineFlags } from "../engine-flags.js";
 import { UsageError } from "../failure.js";
 import { addFlag, integer } from "../flags.js";
-import { plural, printJson, whole } from "../output.js";
-import { Pace, ProgressBar } from "../progress.js";
-import { addResultFlags, engineAndRest, openResult, type ResultFlags, requestsAtOnce } from "./eval-run.js";
+import { plural, whole } from "../output.js";
+import { addResultFlags, engineAndRest, type ResultFlags, runEvaluation } from "./eval-run.js";
 
 interface Flags extends EngineFlags, ResultFlags {
   context?: number;
@@ -57,30 +56,21 @@ async function perplexity(
   context: Context,
 ): Promise<void> {
   if (files.length === 0) throw new UsageError("perplexity of what? Give at least one text file");
-  const result = await openResult(flags);
   const { evaluatePerplexity } = await context.library.evaluation();
-  const { Engine } = await context.library.engine();
-  const engine = await Engine.load(directory, loadOptions(flags, context));
-  const bar = new ProgressBar(context.stderr, !flags.json);
-  const pace = new Pace();
-  try {
-    const report = await evaluatePerplexity(engine, files, {
-      context: flags.context,
-      stride: flags.stride,
-      concurrency: requestsAtOnce(flags),
-      journal: result.journal,
-      signal: context.signal,
-      onProgress: ({ done, total, earlier }) =>
-        bar.count("scoring", done, total, "tokens", pace.secondsLeft(done - earlier, total - done)),
-    });
-    bar.clear();
-    await result.write(report);
-    if (flags.json) printJson(context.stdout, report);
-    else context.stdout.write(summary(report));
-  } finally {
-    bar.clear();
-    await engine.dispose();
-  }
+  const { context: tokens, stride } = flags;
+  await runEvaluation(
+    directory,
+    flags,
+    context,
+    (engine, { showProgress, ...run }) =>
+      evaluatePerplexity(engine, files, {
+        ...run,
+        context: tokens,
+        stride,
+        onProgress: (progress) => showProgress("scoring", progress, "tokens"),
+      }),
+    summary,
+  );
 }
 
 const header = ["text", "perplexity", "nats/token", "bits/byte", "tokens", "scored", "bytes"];
