@@ -1,7 +1,7 @@
 /** Reads a task's files, whole, so that a bad line is found before anything is scored. */
 import { join } from "node:path";
 import { ArgumentError } from "../../errors.js";
-import { sha256 } from "../../file-hash.js";
+import { sha256OfFiles } from "../../file-hash.js";
 import type { Shot } from "./prompt.js";
 import { PythonRandom } from "./python-random.js";
 import { readRows } from "./rows.js";
@@ -48,9 +48,7 @@ export async function readTask(directory: string, task: Task, options: DataOptio
     shots === 0 ? [] : random.sample(train.length, shots + 1).slice(0, shots),
   );
   const shotsOf = (i: number) => shown[i]!.map((index) => train[index]!);
-  const checksums = await Promise.all(
-    ["val.jsonl", ...(shots > 0 ? ["train.jsonl"] : [])].map((name) => sha256(fileOf(name))),
-  );
+  const checksums = await sha256OfFiles(["val.jsonl", ...(shots > 0 ? ["train.jsonl"] : [])].map(fileOf));
   return { task, examples, shotsOf, checksum: checksums.join(" ") };
 }
 
