@@ -140,6 +140,8 @@ describe("load options", () => {
       ranks: 2,
       dtype: "float32",
       communication: true,
+      linkBytesPerSecond: 0,
+      linkLatencySeconds: 0,
       threadsPerRank: 0,
       maxBatchSize: 8,
       maxSequenceLength: 64,
@@ -149,6 +151,13 @@ describe("load options", () => {
       kvCacheTokens: 0,
       profile: false,
     });
+  });
+
+  test("an emulated link in base units", () => {
+    const { linkBytesPerSecond, linkLatencySeconds } = executorOptions(directory, manifest, {
+      link: "10Gbit,20us",
+    });
+    assert.deepEqual([linkBytesPerSecond, linkLatencySeconds], [1.25e9, 20e-6]);
   });
 
   test("are checked against the model", () => {
