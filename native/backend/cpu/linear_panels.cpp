@@ -14,10 +14,7 @@ namespace {
 
 // How far ahead of its own reading a tile fetches when it does not fetch for the next panel (in bytes;
 // measured: more leaves the hardware's own fetching idle, less comes too late).
-constexpr int64_t kFetchAhead = 1536;
-
-// Up to this many rows a panel is read once, by one tile.
-constexpr int64_t kStreamedRows = 4;
+constexpr int64_t kFetchAhead = 1024;
 
 class PanelLinear final : public LinearKernel {
  public:
@@ -47,9 +44,8 @@ class PanelLinear final : public LinearKernel {
 
   // Tiles in the order [panels][tiles], cut into one part per thread.
   void run(const void* x, void* y, int64_t rows) override {
-    const int64_t full_tiles = (rows + kTileRows - 1) / kTileRows;
-    const int64_t tiles = rows <= kStreamedRows ? 1 : std::max<int64_t>(2, full_tiles);
-    const int64_t work = 2 * rows * columns_ * k_ / tiles / 8;
+    const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+    const int64_t work = rows * columns_ * k_ / tiles / 4;  // parallel_ranges counts scalar operations
     const float* floats = kernel_.widen == nullptr ? nullptr : widened(static_cast<const uint8_t*>(x), rows);
     parallel_ranges(panels_ * tiles, work, [&](int64_t begin, int64_t end) {
       for (int64_t at = begin; at < end; ++at) {

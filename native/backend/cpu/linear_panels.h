@@ -3,8 +3,9 @@
 // every column. A tile is a few rows by one panel with all its sums in registers, each one chain over k from
 // first to last, so a row's bits depend neither on M nor on the threads.
 //
-// Few rows are bound by reading the weights, many by arithmetic. So that a number between takes the longer of
-// the two and not their sum, the tiles of a panel fetch the next one, each an even share of it.
+// Few rows are bound by reading the weights, many by arithmetic. So that a number between takes little more
+// than the longer of the two, and not their sum, the tiles of a panel fetch the next one, each an even share
+// of it; a single tile fetches a little ahead of itself.
 //
 // Plain types and templates over a kernel's own types only: this is also compiled with AVX-512 flags, and a
 // shared inline function compiled that way could be the copy that the linker keeps for everyone.
@@ -78,14 +79,14 @@ void multiply_rows(const TileJob& job) {
   }
 }
 
-// kVectors: what the panel's columns fill (the last panel may need fewer, and then fetches only those).
+// kVectors: what the panel's columns fill. The last panel may need fewer; it only ever fetches for itself.
 template <typename Tile, int kVectors = Tile::kPanelVectors>
 void multiply_columns(const TileJob& job) {
   if constexpr (kVectors > 1) {
     if (job.columns <= (kVectors - 1) * Tile::kLanes) return multiply_columns<Tile, kVectors - 1>(job);
   }
   constexpr int kLines = (kVectors * Tile::kLanes * kPanelWordBytes + kCacheLine - 1) / kCacheLine;
-  if constexpr (kLines > 2) {
+  if constexpr (kVectors == Tile::kPanelVectors && kLines > 2) {
     if (job.fetch_bytes <= kCacheLine) return multiply_rows<Tile, kVectors, 1>(job);
     if (job.fetch_bytes <= 2 * kCacheLine) return multiply_rows<Tile, kVectors, 2>(job);
   }
