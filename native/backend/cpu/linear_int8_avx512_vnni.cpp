@@ -27,31 +27,54 @@ namespace {
   __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(bytes), "v"(weights));
 }
 
-// Round to nearest, ties to even; NaN stays NaN.
-inline __m256i to_bfloat16(__m512 values) {
+// In the upper half of every word: rounded to nearest, ties to even; NaN stays NaN.
+inline __m512i rounded_to_bfloat16(__m512 values) {
   const __m512i bits = _mm512_castps_si512(values);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
   const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
-  const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
   const __mmask16 is_nan = _mm512_cmp_ps_mask(values, values, _CMP_UNORD_Q);
-  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, is_nan, quiet), 16));
+  return _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x400000));
+}
+
+inline __m256i to_bfloat16(__m512 values) {
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded_to_bfloat16(values), 16));
 }
 
 struct Int8Tile {
   static constexpr int kLanes = 16, kPanelVectors = 4;
 
-  // The first `count` values, or all 16, to element `at` of y.
-  static void store(const TileJob& job, int64_t at, int count, __m512 values) {
-    const auto mask = static_cast<__mmask16>(count >= kLanes ? 0xffff : (1u << count) - 1);
-    if (job.bfloat16_output) {
-      _mm256_mask_storeu_epi16(static_cast<uint16_t*>(job.y) + at, mask, to_bfloat16(values));
-    } else {
-      _mm512_mask_storeu_ps(static_cast<float*>(job.y) + at, mask, values);
+  // The first `count` values, or all 16. Whole stores where possible: masked ones are slower.
+  static void store(float* y, int count, __m512 values) {
+    if (count >= kLanes) return _mm512_storeu_ps(y, values);
+    _mm512_mask_storeu_ps(y, static_cast<__mmask16>((1u << count) - 1), values);
+  }
+  static void store(uint16_t* y, int count, __m512 values) {
+    if (count >= kLanes) return _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), to_bfloat16(values));
+    _mm256_mask_storeu_epi16(y, static_cast<__mmask16>((1u << count) - 1), to_bfloat16(values));
+  }
+
+  template <int kRows, int kVectors, typename Out>
+  [[gnu::always_inline]] static void finish(const TileJob& job, const __m512i (&sum)[kRows][kVectors],
+                                            Out* y) {
+    const int64_t pitch = quantised_row_bytes(job.k);
+    const auto* const rows = static_cast<const uint8_t*>(job.x);
+    KRAKEN_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      const __m512 column_scale = _mm512_loadu_ps(job.scales + v * kLanes);
+      const __m512 bias = job.bias != nullptr ? _mm512_loadu_ps(job.bias + v * kLanes) : _mm512_setzero_ps();
+      KRAKEN_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const __m512 row_scale = _mm512_set1_ps(quantised_row_scale(rows + r * pitch, job.k));
+        const __m512 scaled =
+            _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][v]), _mm512_mul_ps(row_scale, column_scale));
+        store(y + r * job.n + v * kLanes, job.columns - v * kLanes, _mm512_add_ps(scaled, bias));
+      }
     }
   }
 
   template <int kRows, int kVectors, int kLines>
-  static void multiply(const TileJob& job) {
+  static void multiply(const TileJob& given) {
+    const TileJob job = given;  // a copy, which no store can be thought to change
     __m512i sum[kRows][kVectors];
     KRAKEN_UNROLL
     for (int r = 0; r < kRows; ++r) {
@@ -78,16 +101,10 @@ struct Int8Tile {
         for (int v = 0; v < kVectors; ++v) add_dot(sum[r][v], bytes, weight[v]);
       }
     }
-    KRAKEN_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      const __m512 row_scale = _mm512_set1_ps(quantised_row_scale(rows + r * pitch, job.k));
-      KRAKEN_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        const __m512 scale = _mm512_mul_ps(row_scale, _mm512_loadu_ps(job.scales + v * kLanes));
-        __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][v]), scale);
-        if (job.bias != nullptr) y = _mm512_add_ps(y, _mm512_loadu_ps(job.bias + v * kLanes));
-        store(job, r * job.n + v * kLanes, job.columns - v * kLanes, y);
-      }
+    if (job.bfloat16_output) {
+      finish(job, sum, static_cast<uint16_t*>(job.y));
+    } else {
+      finish(job, sum, static_cast<float*>(job.y));
     }
   }
 };

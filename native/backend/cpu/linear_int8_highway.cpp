@@ -89,8 +89,9 @@ struct Int8Tile {
       float* y = static_cast<float*>(job.y) + r * job.n;
       KRAKEN_UNROLL
       for (int v = 0; v < kVectors; ++v) {
-        VF value = hn::Mul(hn::ConvertTo(df, total[r][v]), hn::Mul(row_scale, load(job.scales + v * kLanes)));
-        if (job.bias != nullptr) value = hn::Add(value, load(job.bias + v * kLanes));
+        const VF bias = job.bias != nullptr ? load(job.bias + v * kLanes) : hn::Zero(df);
+        const VF scale = hn::Mul(row_scale, load(job.scales + v * kLanes));
+        const VF value = hn::Add(hn::Mul(hn::ConvertTo(df, total[r][v]), scale), bias);
         const int count = job.columns - v * kLanes;
         if (count >= kLanes) {
           store(value, y + v * kLanes);

@@ -31,8 +31,8 @@ struct TileJob {
   int columns = 0;  // at most the kernel's
 
   // int8 only: x are quantised rows (quantised_rows.h), and y = (Σ (x − 128) · weight) · (row's scale ·
-  // column's scale) (+ bias), the sum in exact 32-bit integers, the rest float32 in this order: the same bits
-  // everywhere.
+  // column's scale) + bias (or 0), the sum in exact 32-bit integers, the rest float32 in this order: the same
+  // bits everywhere.
   const float* scales = nullptr;       // of the panel's columns, padded to its width
   const int32_t* zero_sums = nullptr;  // likewise: −128 · Σ weights of the column
   const float* x_float = nullptr;      // x − 128, pitch k: for kernels that have `widen`

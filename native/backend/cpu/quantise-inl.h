@@ -6,6 +6,8 @@
 #define KRAKEN_CPU_QUANTISE_INL_H_
 #endif
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <limits>
 
@@ -18,50 +20,61 @@ namespace HWY_NAMESPACE {
 
 using DB = hn::Rebind<uint8_t, DF>;
 
-// As integers, magnitudes of floats are in order and NaN is above infinity: no maximum can lose one.
-HWY_INLINE hn::Vec<DI> magnitude_bits(VF v) {
-  return hn::BitCast(DI(), hn::Abs(v));
-}
-
+// Magnitudes are compared as integers: those of floats are in order and NaN is above infinity, so no maximum
+// can lose one. Vectors may overlap at the end of a row.
 template <typename T>
 HWY_INLINE float largest_magnitude(const T* x, int64_t width) {
-  const DI di;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(di));
-  auto largest0 = hn::Zero(di), largest1 = hn::Zero(di);
-  int64_t i = 0;
-  for (; i + 2 * lanes <= width; i += 2 * lanes) {
-    largest0 = hn::Max(largest0, magnitude_bits(load(x + i)));
-    largest1 = hn::Max(largest1, magnitude_bits(load(x + i + lanes)));
+  using Bits = hwy::MakeSigned<T>;
+  const hn::ScalableTag<T> dt;
+  const hn::RebindToSigned<decltype(dt)> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto magnitudes = [&](const T* at) {
+    return hn::And(hn::BitCast(d, hn::LoadU(dt, at)), hn::Set(d, hwy::LimitsMax<Bits>()));
+  };
+  auto largest0 = hn::Zero(d), largest1 = hn::Zero(d);
+  if (width < lanes) {
+    HWY_ALIGN T few[HWY_MAX_BYTES / sizeof(T)] = {};
+    std::memcpy(few, x, static_cast<size_t>(width) * sizeof(T));
+    largest0 = magnitudes(few);
+  } else {
+    for (int64_t i = 0; i + 2 * lanes <= width; i += 2 * lanes) {
+      largest0 = hn::Max(largest0, magnitudes(x + i));
+      largest1 = hn::Max(largest1, magnitudes(x + i + lanes));
+    }
+    if (width % (2 * lanes) >= lanes) {
+      largest0 = hn::Max(largest0, magnitudes(x + width / (2 * lanes) * (2 * lanes)));
+    }
+    largest1 = hn::Max(largest1, magnitudes(x + width - lanes));
   }
-  if (i + lanes <= width) {
-    largest0 = hn::Max(largest0, magnitude_bits(load(x + i)));
-    i += lanes;
-  }
-  if (i < width)
-    largest1 = hn::Max(largest1, magnitude_bits(load_tail(x + i, static_cast<size_t>(width - i))));
-  return hn::GetLane(hn::BitCast(DF(), hn::MaxOfLanes(di, hn::Max(largest0, largest1))));
+  HWY_ALIGN Bits lane[HWY_MAX_BYTES / sizeof(Bits)];
+  hn::Store(hn::Max(largest0, largest1), d, lane);
+  const auto bits = static_cast<uint32_t>(*std::max_element(lane, lane + lanes));
+  return std::bit_cast<float>(bits << 8 * (sizeof(float) - sizeof(T)));  // bfloat16: the upper half
+}
+
+// 128 + x · factor, rounded: adding 1.5·2²³ leaves a whole number in the lowest bits.
+HWY_INLINE hn::Vec<DB> quantised_bytes(VF x, VF factor) {
+  const VF shifted = hn::MulAdd(x, factor, hn::Set(DF(), 0x1.8p23f + kQuantisedZero));
+  return hn::TruncateTo(DB(), hn::BitCast(DU(), shifted));
 }
 
 template <typename T>
 HWY_INLINE void quantise_row(const T* x, int64_t width, uint8_t* out) {
-  const DF df;
-  const DI di;
   const DB db;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(df));
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(DF()));
   const float largest = largest_magnitude(x, width);
   float scale = largest / 127.0f, inverse = 127.0f / largest;
   if (scale < std::numeric_limits<float>::min()) scale = inverse = 0.0f;  // the inverse would not be finite
-  const VF factor = hn::Set(df, inverse);
-  const auto zero = hn::Set(di, kQuantisedZero);
-  const auto quantised = [&](VF v) {
-    return hn::DemoteTo(db, hn::Add(hn::NearestInt(hn::Mul(v, factor)), zero));
-  };
-  int64_t i = 0;
-  for (; i + lanes <= width; i += lanes) hn::StoreU(quantised(load(x + i)), db, out + i);
-  if (i < width) {
-    HWY_ALIGN uint8_t tail[HWY_MAX_BYTES / sizeof(float)];
-    hn::Store(quantised(load_tail(x + i, static_cast<size_t>(width - i))), db, tail);
-    std::memcpy(out + i, tail, static_cast<size_t>(width - i));
+  const VF factor = hn::Set(DF(), inverse);
+  if (width < lanes) {
+    HWY_ALIGN uint8_t few[HWY_MAX_BYTES / sizeof(float)];
+    hn::Store(quantised_bytes(load_tail(x, static_cast<size_t>(width)), factor), db, few);
+    std::memcpy(out, few, static_cast<size_t>(width));
+  } else {
+    for (int64_t i = 0; i + lanes <= width; i += lanes) {
+      hn::StoreU(quantised_bytes(load(x + i), factor), db, out + i);
+    }
+    hn::StoreU(quantised_bytes(load(x + width - lanes), factor), db, out + width - lanes);
   }
   std::memcpy(out + quantised_row_bytes(width) - sizeof scale, &scale, sizeof scale);
 }
