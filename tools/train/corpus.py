@@ -5,6 +5,7 @@ becomes a list of chapters, one paragraph (or Bible verse) per line. Whole chapt
 so that the validation loss is measured on text whose neighbouring sentences were not trained on.
 
     python corpus.py --work work        ->  work/corpus.json  {"train": [chapter], "val": [chapter], "sources": {name: bytes}}
+                                            work/held-out.txt  what `kraken eval perplexity` reads: <|endoftext|>, chapter, …
 """
 import argparse
 import json
@@ -119,6 +120,7 @@ def main():
         "sources": {title: sum(len(c.encode()) for c in parts) for title, parts in books.items()},
     }
     (work / "corpus.json").write_text(json.dumps(corpus, ensure_ascii=False))
+    (work / "held-out.txt").write_text("".join(f"<|endoftext|>{chapter}" for chapter in corpus["val"]))
     for title, parts in books.items():
         print(f"{title:36} {len(parts):5} chapters {corpus['sources'][title]:9,} bytes")
     for split in ("train", "val"):
