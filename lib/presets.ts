@@ -120,13 +120,30 @@ export function preset(name: string, options: PresetOptions = {}): CheckpointInd
   const { config, tiny } = presets[name]!;
   const bytes = config.vocabSize === 256;
   return {
+    ...randomModel(config, { seed, weights: tiny ? "varied" : "initial" }),
     description: `preset ${name}, random weights of seed ${seed}`,
-    dtype: "float32",
-    config: structuredClone(config),
-    tensors: randomTensors(config, seed, tiny ? tinyWeights : initialWeights),
     tokenizer: { kind: bytes ? "bytes" : "gpt2" },
     eosTokenIds: bytes ? [] : [gpt2EndOfText],
     ...(!bytes && { bosTokenId: gpt2EndOfText }),
+  };
+}
+
+export interface RandomModelOptions {
+  /** Default 0. */
+  seed?: number;
+  /** As training starts (default), or such that norms, biases and scores all matter. */
+  weights?: "initial" | "varied";
+}
+
+/** Any configuration with random weights; token ids only. */
+export function randomModel(config: ModelConfig, options: RandomModelOptions = {}): CheckpointIndex {
+  const { seed = 0, weights = "initial" } = options;
+  return {
+    description: `random weights of seed ${seed}`,
+    dtype: "float32",
+    config: structuredClone(config),
+    tensors: randomTensors(config, seed, weights === "varied" ? variedWeights : initialWeights),
+    eosTokenIds: [],
   };
 }
 
@@ -146,7 +163,7 @@ const initialWeights: Weights = (name, _shape, config) => {
 };
 
 /** Norm weights of either sign, biases that matter, and projections that keep the scale of what they read. */
-const tinyWeights: Weights = (name, shape) => {
+const variedWeights: Weights = (name, shape) => {
   if (/norm\d?\.weight$/.test(name)) return { std: 1 };
   if (name.endsWith(".bias")) return { std: 0.2 };
   if (/^(embed|head)\./.test(name)) return { std: 0.5 };

@@ -6,7 +6,7 @@ import type {
   RandomTensor,
   TensorView,
 } from "../../lib/checkpoint/checkpoint-index.js";
-import type { ReadTensor } from "./reference.js";
+import type { ReadTensor } from "../../lib/reference.js";
 
 /** Reads canonical tensors of a checkpoint, each once. */
 export function tensorReader({ tensors }: Pick<CheckpointIndex, "tensors">): ReadTensor {

@@ -2,7 +2,7 @@
 import { test } from "node:test";
 import { dtypes } from "../../lib/model-config.js";
 import { randomCheckpoint } from "../helpers/random-checkpoint.js";
-import { referenceLogits } from "../helpers/reference.js";
+import { referenceLogits } from "../../lib/reference.js";
 import { tensorReader } from "../helpers/tensors.js";
 import { parityCases } from "./configurations.js";
 import { checkLogits, someTokens, type Worst } from "./harness.js";

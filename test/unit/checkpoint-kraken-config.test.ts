@@ -8,7 +8,7 @@ import {
   temporaryDirectory,
   transformerTensors,
 } from "../helpers/checkpoints.js";
-import { referenceLogits } from "../helpers/reference.js";
+import { referenceLogits } from "../../lib/reference.js";
 import { tensorReader } from "../helpers/tensors.js";
 
 const sizes = { n_layer: 2, n_head: 2, n_embd: 10, n_positions: 12, vocab_size: 17 };

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { checkCanonicalTensors } from "../../lib/checkpoint/canonical.js";
 import { parameterCount, validateModelConfig, waysOf } from "../../lib/model-config.js";
 import { preset, presetNames } from "../../lib/presets.js";
-import { referenceLogits } from "../helpers/reference.js";
+import { referenceLogits } from "../../lib/reference.js";
 import { elementsOf, tensorReader } from "../helpers/tensors.js";
 
 describe("presets", () => {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { openCheckpoint } from "../../lib/checkpoint/open.js";
 import { readNpy, relativeError } from "../helpers/npy.js";
-import { referenceLogits } from "../helpers/reference.js";
+import { referenceLogits } from "../../lib/reference.js";
 import { tensorReader } from "../helpers/tensors.js";
 
 const fixtures = join(import.meta.dirname, "../fixtures");

@@ -3,7 +3,7 @@
  * those of docs/architecture.md, with every attribute a ModelConfig can have.
  * A matrix is a Float64Array in row-major order; its shape stands beside it. T tokens, d hiddenSize, V vocabulary.
  */
-import type { KrakenConfig, ModelConfig, ParallelConfig } from "../../lib/model-config.js";
+import type { KrakenConfig, ModelConfig, ParallelConfig } from "./model-config.js";
 
 /** The elements of a canonical tensor (checkpoint-index.ts), row-major. */
 export type ReadTensor = (name: string) => Float64Array;

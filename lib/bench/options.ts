@@ -1,0 +1,161 @@
+/** The options of a benchmark, validated and filled in. */
+import { availableParallelism } from "node:os";
+import { parseLink } from "../link.js";
+import type { Architecture, DType } from "../model-config.js";
+import { checkKeys, integerOption, numberOption, optionError } from "../options.js";
+
+export interface BenchOptions {
+  /** Presets, engine directories, and sizes of the paper as in "paper:125m". Default that one. */
+  models?: readonly string[] | undefined;
+  /** Of the paper's sizes; default: all four. */
+  architectures?: readonly Architecture[] | undefined;
+  /** Default: those of the engines given, or 2. */
+  ranks?: readonly number[] | undefined;
+  /** Prompt lengths in tokens; default: 128 and the longest that the models have positions for. */
+  contexts?: readonly number[] | undefined;
+  /** Sequences at once. Default 1; for decoding 1, 2, 4 and 8. */
+  batches?: readonly number[] | undefined;
+  /** Default: those of the engines given, or bfloat16. */
+  dtypes?: readonly DType[] | undefined;
+  /** Default "cpu". */
+  backend?: string | undefined;
+  /** An emulated link between the ranks, as in "10Gbit,20us"; default "none". */
+  link?: string | undefined;
+  /** Compute threads of all ranks together; default: the cores. */
+  threads?: number | undefined;
+  /** Of the paper's Krakens; default: the ranks, and 2 on one rank. */
+  ways?: number | undefined;
+  /** Of the paper's sizes, the share of layers that is kept; default 1. */
+  layersFraction?: number | undefined;
+  /** Rounds of a cell at least; default 10. */
+  repeat?: number | undefined;
+  /** Rounds of a cell at most; default 100. */
+  maxRepeat?: number | undefined;
+  /** Seconds of measuring a cell at most (not before `repeat` rounds); default 120. */
+  maxSeconds?: number | undefined;
+  /** A cell is done when every 95 % interval is narrower than this, relative to its middle; default 0.05. */
+  interval?: number | undefined;
+  /** Rounds before those that count, beside the cold one; default 2. */
+  warmup?: number | undefined;
+  /** Of weights, prompts and the order of each round; default 0. */
+  seed?: number | undefined;
+  /** With more than 1 decoding is timed too. Default 1; for decoding 32. */
+  outputTokens?: number | undefined;
+}
+
+/** What is timed: the time to first token, or the pace of decoding. */
+export type Phase = "prefill" | "decode";
+
+/** A list that is left out is chosen for each comparison. */
+export interface Settings {
+  models: readonly string[];
+  architectures: readonly Architecture[];
+  ranks: readonly number[] | null;
+  contexts: readonly number[] | null;
+  batches: readonly number[];
+  dtypes: readonly DType[] | null;
+  backend: string;
+  link: string;
+  threads: number;
+  ways: number | null;
+  layersFraction: number;
+  repeat: number;
+  maxRepeat: number;
+  maxSeconds: number;
+  interval: number;
+  warmup: number;
+  seed: number;
+  outputTokens: number;
+}
+
+const known: readonly (keyof BenchOptions)[] = [
+  "models",
+  "architectures",
+  "ranks",
+  "contexts",
+  "batches",
+  "dtypes",
+  "backend",
+  "link",
+  "threads",
+  "ways",
+  "layersFraction",
+  "repeat",
+  "maxRepeat",
+  "maxSeconds",
+  "interval",
+  "warmup",
+  "seed",
+  "outputTokens",
+];
+
+const architectures: readonly Architecture[] = ["gpt", "parallel", "ladder", "kraken"];
+
+/** A list without repetitions, each of its elements checked. */
+function listOption<T>(name: string, values: readonly T[] | undefined, check: (value: T) => T): T[] | null {
+  if (values === undefined) return null;
+  if (!Array.isArray(values) || values.length === 0)
+    throw optionError(name, "a list that is not empty", values);
+  return [...new Set(values.map(check))];
+}
+
+const integers = (name: string, values: readonly number[] | undefined, max: number) =>
+  listOption(name, values, (value) => integerOption(name, value ?? Number.NaN, { min: 1, max, fallback: 1 }));
+
+function word<T extends string>(name: string, words: readonly T[]): (value: T) => T {
+  return (value) => {
+    if (!words.includes(value)) throw optionError(name, `one of ${words.join(", ")}`, value);
+    return value;
+  };
+}
+
+function fraction(name: string, value: number | undefined, fallback: number): number {
+  const accept = (share: number) => share > 0 && share <= 1;
+  return numberOption(name, value, { expected: "a number over 0 and at most 1", accept, fallback });
+}
+
+/** @throws ArgumentError ERR_OPTION naming the option */
+export function resolveBench(phase: Phase, options: BenchOptions): Settings {
+  checkKeys("bench", options, known);
+  parseLink(options.link);
+  const repeat = integerOption("repeat", options.repeat, { min: 2, max: 100_000, fallback: 10 });
+  const decoding = phase === "decode";
+  return {
+    models: listOption("models", options.models, String) ?? ["paper:125m"],
+    architectures:
+      listOption("architectures", options.architectures, word("architectures", architectures)) ??
+      architectures,
+    ranks: integers("ranks", options.ranks, 1024),
+    contexts: integers("contexts", options.contexts, 1 << 24),
+    batches: integers("batches", options.batches, 4096) ?? (decoding ? [1, 2, 4, 8] : [1]),
+    dtypes: listOption("dtypes", options.dtypes, word<DType>("dtypes", ["float32", "bfloat16"])),
+    backend: options.backend ?? "cpu",
+    link: options.link ?? "none",
+    threads: integerOption("threads", options.threads, {
+      min: 1,
+      max: 4096,
+      fallback: availableParallelism(),
+    }),
+    ways: options.ways === undefined ? null : integerOption("ways", options.ways, { min: 1, fallback: 1 }),
+    layersFraction: fraction("layersFraction", options.layersFraction, 1),
+    repeat,
+    maxRepeat: integerOption("maxRepeat", options.maxRepeat, {
+      min: repeat,
+      max: 100_000,
+      fallback: Math.max(100, repeat),
+    }),
+    maxSeconds: numberOption("maxSeconds", options.maxSeconds, {
+      expected: "a positive number",
+      accept: (seconds) => seconds > 0,
+      fallback: 120,
+    }),
+    interval: fraction("interval", options.interval, 0.05),
+    warmup: integerOption("warmup", options.warmup, { min: 0, max: 10_000, fallback: 2 }),
+    seed: integerOption("seed", options.seed, { min: 0, max: 2 ** 32 - 1, fallback: 0 }),
+    outputTokens: integerOption("outputTokens", options.outputTokens, {
+      min: decoding ? 2 : 1,
+      max: 1 << 20,
+      fallback: decoding ? 32 : 1,
+    }),
+  };
+}
