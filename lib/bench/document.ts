@@ -61,7 +61,12 @@ export interface CellRecord {
   variants: VariantRecord[];
 }
 
+/** Where it was measured: the diagnosis of `kraken doctor`, and more. */
 export interface Environment {
+  version: string;
+  /** Of a clone; null in an installed package. */
+  commit: string | null;
+  cpu: { model: string; usable: number };
   [fact: string]: unknown;
 }
 

@@ -45,7 +45,7 @@ export class EngineSet {
       await silentTwin(built, directory);
     }
     const options: LoadOptions = {
-      maxBatchSize: Math.max(...settings.batches),
+      maxBatchSize: Math.max(...settings.batch),
       maxSequenceLength: Math.max(...this.#setting.contexts) + settings.outputTokens,
       threadsPerRank: variant.threadsPerRank,
       profile: true,

@@ -102,15 +102,15 @@ function longestContext(contenders: readonly Contender[], outputTokens: number):
 
 function contextsOf(name: string, contenders: readonly Contender[], settings: Settings): number[] {
   const longest = longestContext(contenders, settings.outputTokens);
-  if (settings.contexts === null) return [...new Set([Math.min(128, longest), longest])];
-  const over = settings.contexts.find((context) => context > longest);
+  if (settings.context === null) return [...new Set([Math.min(128, longest), longest])];
+  const over = settings.context.find((context) => context > longest);
   if (over !== undefined) {
     throw new ArgumentError(
       "ERR_CONTEXT_LENGTH",
       `a context of ${over} tokens is too long for ${name}: at most ${longest} fit`,
     );
   }
-  return [...settings.contexts];
+  return [...settings.context];
 }
 
 function variantsOf(contenders: readonly Contender[], ranks: number, threads: number): Variant[] {
@@ -141,7 +141,7 @@ async function settingOf(
   const contenders = comparison.contenders(ranks);
   const contexts = contextsOf(comparison.name, contenders, settings);
   const variants = variantsOf(contenders, ranks, settings.threads);
-  const tokens = Math.max(...settings.batches) * positionsNeeded(contexts, settings.outputTokens);
+  const tokens = Math.max(...settings.batch) * positionsNeeded(contexts, settings.outputTokens);
   let bytes = 0;
   for (const { config, ranks: count } of variants) {
     const checkpoint = randomModel(withRoom(config, contexts, settings.outputTokens));
@@ -193,7 +193,7 @@ export async function planGrid(settings: Settings): Promise<GridPlan> {
     2,
   );
   const dtypes = or(
-    settings.dtypes,
+    settings.dtype,
     from(engines, (manifest) => manifest.dtype),
     "bfloat16",
   );

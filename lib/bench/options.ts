@@ -12,11 +12,11 @@ export interface BenchOptions {
   /** Default: those of the engines given, or 2. */
   ranks?: readonly number[] | undefined;
   /** Prompt lengths in tokens; default: 128 and the longest that the models have positions for. */
-  contexts?: readonly number[] | undefined;
+  context?: readonly number[] | undefined;
   /** Sequences at once. Default 1; for decoding 1, 2, 4 and 8. */
-  batches?: readonly number[] | undefined;
+  batch?: readonly number[] | undefined;
   /** Default: those of the engines given, or bfloat16. */
-  dtypes?: readonly DType[] | undefined;
+  dtype?: readonly DType[] | undefined;
   /** Default "cpu". */
   backend?: string | undefined;
   /** An emulated link between the ranks, as in "10Gbit,20us"; default "none". */
@@ -51,9 +51,9 @@ export interface Settings {
   models: readonly string[];
   architectures: readonly Architecture[];
   ranks: readonly number[] | null;
-  contexts: readonly number[] | null;
-  batches: readonly number[];
-  dtypes: readonly DType[] | null;
+  context: readonly number[] | null;
+  batch: readonly number[];
+  dtype: readonly DType[] | null;
   backend: string;
   link: string;
   threads: number;
@@ -72,9 +72,9 @@ const known: readonly (keyof BenchOptions)[] = [
   "models",
   "architectures",
   "ranks",
-  "contexts",
-  "batches",
-  "dtypes",
+  "context",
+  "batch",
+  "dtype",
   "backend",
   "link",
   "threads",
@@ -126,9 +126,9 @@ export function resolveBench(phase: Phase, options: BenchOptions): Settings {
       listOption("architectures", options.architectures, word("architectures", architectures)) ??
       architectures,
     ranks: integers("ranks", options.ranks, 1024),
-    contexts: integers("contexts", options.contexts, 1 << 24),
-    batches: integers("batches", options.batches, 4096) ?? (decoding ? [1, 2, 4, 8] : [1]),
-    dtypes: listOption("dtypes", options.dtypes, word<DType>("dtypes", ["float32", "bfloat16"])),
+    context: integers("context", options.context, 1 << 24),
+    batch: integers("batch", options.batch, 4096) ?? (decoding ? [1, 2, 4, 8] : [1]),
+    dtype: listOption("dtype", options.dtype, word<DType>("dtype", ["float32", "bfloat16"])),
     backend: options.backend ?? "cpu",
     link: options.link ?? "none",
     threads: integerOption("threads", options.threads, {

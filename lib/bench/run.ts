@@ -76,7 +76,7 @@ class GridRun {
     this.#plan = plan;
     this.#options = options;
     this.#cells = plan.list.flatMap((setting) =>
-      plan.settings.batches.flatMap((batch) =>
+      plan.settings.batch.flatMap((batch) =>
         setting.contexts.map((context) => ({ setting, batch, context })),
       ),
     );

@@ -21,6 +21,7 @@ export interface Library {
   native(): Promise<typeof import("../native.js")>;
   plan(): Promise<typeof import("../plan/index.js")>;
   evaluation(): Promise<typeof import("../eval/index.js")>;
+  bench(): Promise<typeof import("../bench/index.js")>;
 }
 
 export interface Context {
@@ -43,6 +44,7 @@ export const library: Library = {
   native: () => import("../native.js"),
   plan: () => import("../plan/index.js"),
   evaluation: () => import("../eval/index.js"),
+  bench: () => import("../bench/index.js"),
 };
 
 /** The context of this process. A second Ctrl-C ends it at once. */

@@ -1,6 +1,6 @@
 /** What `kraken plan` prints, three times: for a terminal, as Markdown and as JSON. */
 import type { BreakEven, Calibration, Cell, Design, Grid, GridOptions, Hardware } from "../plan/index.js";
-import { columns, markdownTable, type Row } from "./columns.js";
+import { columns, markdownTable, type Row } from "../report/columns.js";
 import { bytes, milliseconds, modelLine, plural, whole } from "./output.js";
 
 export interface Page {

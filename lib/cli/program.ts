@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import { closest } from "../options.js";
 import { version } from "../version.js";
+import { addBench } from "./commands/bench.js";
 import { addBuild } from "./commands/build.js";
 import { addDoctor } from "./commands/doctor.js";
 import { addEval } from "./commands/eval.js";
@@ -56,8 +57,8 @@ function makeProgram(context: Context): Command {
       getErrHelpWidth: () => context.stderr.columns || 100,
     })
     .addHelpText("after", epilogue.trimEnd());
-  for (const add of [addBuild, addGenerate, addScore, addEval, addInspect, addPlan, addDoctor])
-    add(program, context);
+  const commands = [addBuild, addGenerate, addScore, addEval, addInspect, addPlan, addBench, addDoctor];
+  for (const add of commands) add(program, context);
   return program;
 }
 
@@ -75,9 +76,12 @@ function fullName(command: Command): string {
 /** How many words name it. */
 const depth = (command: Command): number => (command.parent ? depth(command.parent) + 1 : 0);
 
-function wantsJson(args: readonly string[]): boolean {
+/** Whether stdout is for JSON: where `--json` takes a file, and has one, it is not. */
+function wantsJson(args: readonly string[], command: Command): boolean {
   const end = args.indexOf("--");
-  return args.slice(0, end < 0 ? args.length : end).includes("--json");
+  const at = args.slice(0, end < 0 ? args.length : end).indexOf("--json");
+  const takesFile = command.options.some((option) => option.long === "--json" && option.optional);
+  return at >= 0 && !(takesFile && args[at + 1] !== undefined && !args[at + 1]!.startsWith("-"));
 }
 
 /** @throws UsageError for a word that names no command where one is wanted, also before --help */
@@ -100,7 +104,7 @@ function report(error: unknown, args: readonly string[], command: Command, conte
   if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok; // help or version was printed
   const flags = new Set(command.options.flatMap((option) => option.long ?? []));
   const failure = failureOf(error, fullName(command), flags);
-  if (wantsJson(args)) {
+  if (wantsJson(args, command)) {
     printJson(context.stdout, { error: { code: failure.code, message: failure.message } });
   } else if (failure.code === "ERR_INTERRUPTED") {
     context.stderr.write(`${failure.message}\n`);

@@ -35,17 +35,18 @@ export class ProgressBar {
 
   /** Removes it. */
   clear(): void {
-    if (this.#width > 0) this.#draw("");
+    if (this.#width > 0) this.show("");
   }
 
   #show(label: string, done: number, total: number, ofWhat: string): void {
     const share = total > 0 ? Math.min(1, done / total) : 1;
     const filled = Math.round(share * cells);
     const bar = "█".repeat(filled) + "░".repeat(cells - filled);
-    this.#draw(`${label.padEnd(10)} ${bar} ${Math.floor(share * 100)} % of ${ofWhat}`);
+    this.show(`${label.padEnd(10)} ${bar} ${Math.floor(share * 100)} % of ${ofWhat}`);
   }
 
-  #draw(line: string): void {
+  /** Any words in its place. */
+  show(line: string): void {
     const text = line.slice(0, (this.#output?.columns || 80) - 1);
     this.#output?.write(`\r${text.padEnd(this.#width)}${text === "" ? "\r" : ""}`);
     this.#width = text.length;

@@ -1,0 +1,165 @@
+/** The report of `bench ttft` and `bench latency`: what a terminal, Markdown and HTML show. */
+import type { Analysis, CellResult, Entry, Means, Timed } from "../../bench/analysis.js";
+import { type BenchRecord, cellKey, type Stop } from "../../bench/document.js";
+import { findings } from "../../bench/findings.js";
+import type { Phase, Settings } from "../../bench/options.js";
+import type { Block, Page, Table } from "../../report/page.js";
+import { count, milliseconds, plural } from "../output.js";
+import { gain, interval, or, percent, shortTime } from "./format.js";
+
+const titles: Record<Phase, string> = {
+  prefill: "Time to first token, measured",
+  decode: "Time from one token to the next, measured",
+};
+
+type Column = readonly [name: string, cell: (entry: Entry) => string, brief?: true];
+
+const time =
+  (pick: (timed: Timed) => number) =>
+  ({ main }: Entry): string =>
+    or(main, (timed) => milliseconds(pick(timed)));
+
+function columnsOf(settings: Settings, phase: Phase, ranks: number): Column[] {
+  const several: Column[] = [
+    ["no comm.", ({ bound }) => or(bound, (timed) => milliseconds(timed.time.median)), true],
+    ["of bound", ({ shareOfBound }) => or(shareOfBound, percent), true],
+    ["all-reduce/layer", ({ main }) => or(main?.perLayer, (layer) => shortTime(layer.collectiveMs))],
+    ["waited/layer", ({ main }) => or(main?.perLayer, (layer) => shortTime(layer.exposedMs)), true],
+    ["one rank", ({ oneRank }) => or(oneRank, (timed) => milliseconds(timed.time.median)), true],
+  ];
+  const interToken: Column = [
+    "next token",
+    ({ main }) => or(main?.interToken, (summary) => milliseconds(summary.median)),
+    true,
+  ];
+  return [
+    ["model", ({ label }) => label, true],
+    ["median", time((timed) => timed.time.median), true],
+    ["mean", time((timed) => timed.time.mean)],
+    ["std", time((timed) => timed.time.std)],
+    ["min", time((timed) => timed.time.min)],
+    ["p90", time((timed) => timed.time.p90)],
+    ["p95", time((timed) => timed.time.p95), true],
+    ["p99", time((timed) => timed.time.p99)],
+    ["engine", time((timed) => timed.engine.median)],
+    ["speed-up", ({ main }) => or(main?.speedUp, (speedUp) => gain(speedUp.estimate)), true],
+    ["95 % interval", ({ main }) => or(main?.speedUp, interval), true],
+    ...(ranks > 1 ? several : []),
+    ...(phase === "prefill" && settings.outputTokens > 1 ? [interToken] : []),
+    ["cold", time((timed) => timed.coldMs)],
+  ];
+}
+
+function cellTable(result: CellResult, settings: Settings, phase: Phase): Table {
+  const columns = columnsOf(settings, phase, result.cell.ranks);
+  return {
+    kind: "table",
+    header: columns.map(([name]) => name),
+    rows: result.entries.map((entry) => columns.map(([, cell]) => cell(entry))),
+    brief: columns.flatMap(([, , brief], i) => (brief ? i : [])),
+  };
+}
+
+const endings: Record<Stop, (settings: Settings) => string> = {
+  interval: ({ interval }) => `every interval is narrower than ${percent(interval)}`,
+  repeats: ({ maxRepeat }) => `the limit of ${maxRepeat} is reached`,
+  time: ({ maxSeconds }) => `the limit of ${maxSeconds} s is reached`,
+  interrupted: () => "interrupted",
+  failed: () => "every variant failed",
+};
+
+function cellNote({ cell }: CellResult, settings: Settings): string {
+  const widest = cell.widestInterval === null ? "" : `; widest 95 % interval ${percent(cell.widestInterval)}`;
+  return `${plural(cell.rounds, "round")} in ${cell.seconds.toFixed(1)} s, ended as ${endings[cell.stopped](settings)}${widest}.`;
+}
+
+function meansTable(means: readonly Means[]): Block[] {
+  const labels = [...new Set(means.flatMap(({ speedUps }) => Object.keys(speedUps)))];
+  if (labels.length === 0) return [];
+  const value = (ratio: number | undefined) => or(ratio, gain);
+  const rows = means.map(({ ranks, cells, speedUps, bounds }) => [
+    ranks === undefined ? "all" : String(ranks),
+    String(cells),
+    ...labels.flatMap((label) => [value(speedUps[label]), value(bounds[label])]),
+  ]);
+  const header = ["ranks", "cells", ...labels.flatMap((label) => [label, "no comm."])];
+  return [
+    { kind: "heading", text: "Geometric means of the speed-ups" },
+    { kind: "table", header, rows },
+  ];
+}
+
+/** Each model once for each shape it was given. */
+function modelList(results: readonly CellResult[]): string[] {
+  const lines = results.flatMap(({ entries }) =>
+    entries.map(({ label, model, parameters, config }) => {
+      const name = model === label ? label : `${label}: ${model}`;
+      return `${name}; ${plural(config.layers, "layer")}, ${count(parameters)} parameters`;
+    }),
+  );
+  return [...new Set(lines)];
+}
+
+function method(record: BenchRecord): string[] {
+  const { settings, phase } = record;
+  const what =
+    phase === "prefill"
+      ? "A time runs from the call of generate() to the first token in JavaScript; of a batch, to the last sequence's. " +
+        "engine: from the start of the first step to the sampled token."
+      : "A time is that from one token to the next in JavaScript while all sequences decode. engine: a step.";
+  const link =
+    settings.link === "none"
+      ? "Ranks are threads of one machine; no link is emulated."
+      : `An emulated link: what a rank sends arrives ${settings.link} later (bandwidth, latency), between threads of one machine. No network was involved.`;
+  return [
+    what,
+    "Speed-up: the baseline's median over this one's, minus 1. no comm.: the same model with its collectives left out; " +
+      "of bound: that time over the measured one. all-reduce, waited: of a layer, from start to arrival, and the part nothing hid. " +
+      "one rank: one rank with all the threads. cold: the first of all, which does not count.",
+    link,
+    `Models took turns, in another random order each round, after ${plural(settings.warmup + 1, "round")} that don't count. ` +
+      "Before that, each one's logits at small depth were compared with a float64 reference.",
+  ];
+}
+
+function machine({ environment, startedAt }: BenchRecord): string {
+  const { cpu, version, commit } = environment;
+  const built = commit === null ? version : `${version} (commit ${commit.slice(0, 12)})`;
+  return `${cpu.model}, ${plural(cpu.usable, "core")}; kraken-engine ${built}; ${startedAt}`;
+}
+
+/** @param charts what only HTML shows, before the tables */
+export function benchPage(record: BenchRecord, analysis: Analysis, charts: readonly Block[] = []): Page {
+  const { phase, settings } = record;
+  const words = findings(analysis);
+  const cells = analysis.results.flatMap((result): Block[] => [
+    { kind: "heading", text: cellKey(result.cell) },
+    cellTable(result, settings, phase),
+    { kind: "text", text: cellNote(result, settings) },
+  ]);
+  const unfinished: Block[] = record.complete
+    ? []
+    : [{ kind: "text", text: "Incomplete: the run was interrupted. Go on with --resume." }];
+  const said: Block[] =
+    words.length > 0
+      ? [
+          { kind: "heading", text: "Findings" },
+          { kind: "list", items: words },
+        ]
+      : [];
+  return {
+    title: titles[phase],
+    blocks: [
+      { kind: "text", text: machine(record) },
+      ...unfinished,
+      ...charts,
+      ...cells,
+      ...meansTable(analysis.means),
+      ...said,
+      { kind: "heading", text: "Models" },
+      { kind: "list", items: modelList(analysis.results) },
+      { kind: "heading", text: "Method" },
+      { kind: "list", items: method(record) },
+    ],
+  };
+}

@@ -1,0 +1,14 @@
+/** kraken bench: measurements, one subcommand each. */
+import type { Command } from "commander";
+import type { Context } from "../context.js";
+import { addBenchGrid } from "./bench-grid.js";
+
+export function addBench(program: Command, context: Context): void {
+  const command = program
+    .command("bench")
+    .description("measure: time to first token of several architectures, decoding, serving")
+    .helpCommand(false)
+    .helpOption("-h, --help", "show help");
+  addBenchGrid(command, context, "prefill");
+  addBenchGrid(command, context, "decode");
+}
