@@ -18,6 +18,8 @@ export interface Timed {
   threadsPerRank: number;
   /** As JavaScript sees it, and inside the engine. */
   time: Summary;
+  /** Of the median, by bootstrap. */
+  medianInterval: Interval;
   engine: Summary;
   coldMs: number;
   /** Median of the cell's baseline over this one's; null for the baseline itself. */
@@ -91,6 +93,7 @@ function timed(record: VariantRecord, phase: Phase, baseline: PhaseRecord | unde
     ranks: record.ranks,
     threadsPerRank: record.threadsPerRank,
     time: summarize(samples.samplesMs),
+    medianInterval: ratioOfMedians(samples.samplesMs, [1]),
     engine: summarize(samples.engineMs),
     coldMs: samples.coldMs,
     speedUp: baseline && baseline !== samples ? ratioOfMedians(baseline.samplesMs, samples.samplesMs) : null,

@@ -22,6 +22,7 @@ export interface Library {
   plan(): Promise<typeof import("../plan/index.js")>;
   evaluation(): Promise<typeof import("../eval/index.js")>;
   bench(): Promise<typeof import("../bench/index.js")>;
+  charts(): Promise<typeof import("../report/charts.js")>;
 }
 
 export interface Context {
@@ -45,6 +46,7 @@ export const library: Library = {
   plan: () => import("../plan/index.js"),
   evaluation: () => import("../eval/index.js"),
   bench: () => import("../bench/index.js"),
+  charts: () => import("../report/charts.js"),
 };
 
 /** The context of this process. A second Ctrl-C ends it at once. */

@@ -16,8 +16,9 @@ export function columns(header: Row, rows: readonly Row[], words = 0): string {
   return [header, ...rows].map((row) => `${line(row)}\n`).join("");
 }
 
-export function markdownTable(header: Row, rows: readonly Row[]): string {
+/** Numbers to the right, but for the first and the last `words` columns. */
+export function markdownTable(header: Row, rows: readonly Row[], words = 0): string {
   const line = (row: Row) => `| ${row.map((text) => text.replaceAll("|", "\\|")).join(" | ")} |\n`;
-  const rule = header.map((_, i) => (i === 0 ? "---" : "--:"));
+  const rule = header.map((_, i) => (i === 0 || i >= header.length - words ? "---" : "--:"));
   return [header, rule, ...rows].map(line).join("");
 }

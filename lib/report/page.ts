@@ -7,6 +7,8 @@ export interface Table {
   rows: readonly Row[];
   /** Columns that a terminal has room for; default: all. */
   brief?: readonly number[];
+  /** How many of the last columns hold words instead of numbers. */
+  words?: number;
   caption?: string;
 }
 
@@ -15,6 +17,9 @@ export interface Chart {
   title: string;
   svg: string;
   caption: string;
+  /** A line of its own, where others share one. */
+  wide?: boolean;
+  legend?: readonly { label: string; color: string }[];
 }
 
 export type Block =
@@ -60,6 +65,7 @@ export function pageText({ title, blocks }: Page, width = 100): string {
         const body = columns(
           picked(header, brief),
           rows.map((row) => picked(row, brief)),
+          block.words,
         );
         return body + (caption ? wrapped(caption, width) : "");
       }
@@ -80,7 +86,7 @@ export function pageMarkdown({ title, blocks }: Page): string {
       case "list":
         return `${block.items.map((item) => `- ${item}\n`).join("")}\n`;
       case "table":
-        return `${markdownTable(block.header, block.rows)}\n${block.caption ? `${block.caption}\n\n` : ""}`;
+        return `${markdownTable(block.header, block.rows, block.words)}\n${block.caption ? `${block.caption}\n\n` : ""}`;
       case "chart":
         return "";
     }

@@ -3,8 +3,10 @@ import type { Analysis, CellResult, Entry, Means, Timed } from "../../bench/anal
 import { type BenchRecord, cellKey, type Stop } from "../../bench/document.js";
 import { findings } from "../../bench/findings.js";
 import type { Phase, Settings } from "../../bench/options.js";
+import type { Charts } from "../../report/charts.js";
 import type { Block, Page, Table } from "../../report/page.js";
 import { count, milliseconds, plural } from "../output.js";
+import { cellCharts, speedUpChart } from "./charts.js";
 import { gain, interval, or, percent, shortTime } from "./format.js";
 
 const titles: Record<Phase, string> = {
@@ -128,38 +130,71 @@ function machine({ environment, startedAt }: BenchRecord): string {
   return `${cpu.model}, ${plural(cpu.usable, "core")}; kraken-engine ${built}; ${startedAt}`;
 }
 
-/** @param charts what only HTML shows, before the tables */
-export function benchPage(record: BenchRecord, analysis: Analysis, charts: readonly Block[] = []): Page {
+/** Facts about the machine and the settings, for who wants to repeat it. */
+function environmentTable({ environment, settings }: BenchRecord): Table {
+  const { backends: _, addon, environment: variables, ...facts } = environment;
+  const shown = (value: unknown): string => {
+    if (value === null) return "not known";
+    if (Array.isArray(value)) return value.map(shown).join(" ");
+    if (typeof value !== "object") return String(value);
+    return Object.entries(value)
+      .map(([key, part]) => `${key} ${shown(part)}`)
+      .join(", ");
+  };
+  const rows = Object.entries({ ...facts, variables, settings }).map(([key, value]) => [key, shown(value)]);
+  return { kind: "table", header: ["fact", ""], rows, words: 1 };
+}
+
+function cellBlocks(record: BenchRecord, result: CellResult, charts?: Charts): Block[] {
   const { phase, settings } = record;
-  const words = findings(analysis);
-  const cells = analysis.results.flatMap((result): Block[] => [
+  return [
     { kind: "heading", text: cellKey(result.cell) },
+    ...(charts ? cellCharts(charts, result, phase) : []),
     cellTable(result, settings, phase),
     { kind: "text", text: cellNote(result, settings) },
-  ]);
-  const unfinished: Block[] = record.complete
+  ];
+}
+
+const section = (text: string, items: readonly string[]): Block[] =>
+  items.length === 0
     ? []
-    : [{ kind: "text", text: "Incomplete: the run was interrupted. Go on with --resume." }];
-  const said: Block[] =
-    words.length > 0
-      ? [
-          { kind: "heading", text: "Findings" },
-          { kind: "list", items: words },
-        ]
-      : [];
+    : [
+        { kind: "heading", text },
+        { kind: "list", items },
+      ];
+
+function about(record: BenchRecord): Block[] {
+  const unfinished = "Incomplete: the run was interrupted. Go on with --resume.";
+  return [machine(record), ...(record.complete ? [] : [unfinished])].map((text) => ({ kind: "text", text }));
+}
+
+/** What a terminal shows: what was found comes last, where the eye is. */
+export function benchSummary(record: BenchRecord, analysis: Analysis): Page {
   return {
-    title: titles[phase],
+    title: titles[record.phase],
     blocks: [
-      { kind: "text", text: machine(record) },
-      ...unfinished,
-      ...charts,
-      ...cells,
+      ...about(record),
+      ...analysis.results.flatMap((result) => cellBlocks(record, result)),
       ...meansTable(analysis.means),
-      ...said,
-      { kind: "heading", text: "Models" },
-      { kind: "list", items: modelList(analysis.results) },
-      { kind: "heading", text: "Method" },
-      { kind: "list", items: method(record) },
+      ...section("Findings", findings(analysis)),
+    ],
+  };
+}
+
+/** The whole report. @param charts draws what only HTML shows */
+export function benchPage(record: BenchRecord, analysis: Analysis, charts?: Charts): Page {
+  return {
+    title: titles[record.phase],
+    blocks: [
+      ...about(record),
+      ...(charts ? speedUpChart(charts, analysis) : []),
+      ...section("Findings", findings(analysis)),
+      ...meansTable(analysis.means),
+      ...analysis.results.flatMap((result) => cellBlocks(record, result, charts)),
+      ...section("Models", modelList(analysis.results)),
+      ...section("Method", method(record)),
+      { kind: "heading", text: "Machine and settings" },
+      environmentTable(record),
     ],
   };
 }

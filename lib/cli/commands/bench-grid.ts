@@ -2,13 +2,14 @@
 import type { Command } from "commander";
 import type { BenchRecord } from "../../bench/document.js";
 import type { Phase } from "../../bench/options.js";
+import { pageHtml } from "../../report/html.js";
 import { pageMarkdown, pageText } from "../../report/page.js";
 import { benchCsv } from "../bench/csv.js";
 import { benchEnvironment } from "../bench/environment.js";
 import { addGridFlags, benchOptions, type GridFlags } from "../bench/grid-flags.js";
 import { checkOutputs, type Rendered, writeOutputs, writeWhole } from "../bench/outputs.js";
 import { progressLine } from "../bench/progress.js";
-import { benchPage } from "../bench/report.js";
+import { benchPage, benchSummary } from "../bench/report.js";
 import type { Context } from "../context.js";
 import { BrokenPipe, Interrupted, UsageError } from "../failure.js";
 import { ProgressBar } from "../progress.js";
@@ -51,13 +52,15 @@ export function addBenchGrid(bench: Command, context: Context, phase: Phase): vo
 
 function rendered(record: BenchRecord, library: Bench, context: Context): Rendered {
   const analysis = library.analyse(record);
-  const page = benchPage(record, analysis);
   return {
     json: () => ({ ...record, ...analysis, findings: library.findings(analysis) }),
     csv: () => benchCsv(analysis),
-    markdown: () => pageMarkdown(page),
-    html: () => "",
-    text: () => pageText(page, context.stdout.columns),
+    markdown: () => pageMarkdown(benchPage(record, analysis)),
+    html: async () => {
+      const { loadCharts } = await context.library.charts();
+      return pageHtml(benchPage(record, analysis, await loadCharts()));
+    },
+    text: () => pageText(benchSummary(record, analysis), context.stdout.columns),
   };
 }
 
