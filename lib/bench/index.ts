@@ -1,5 +1,6 @@
 /** The benchmarks: what is timed side by side, how, and what the samples say. */
 export * from "./analysis.js";
+export * from "./compare.js";
 export * from "./document.js";
 export * from "./findings.js";
 export * from "./grid.js";

@@ -38,10 +38,12 @@ figure h3 { font-size: 14px; margin: 0 0 4px; }
 .legend span { display: inline-block; margin-right: 14px; white-space: nowrap; }
 .legend i { display: inline-block; width: 10px; height: 10px; margin-right: 5px; border-radius: 2px; }
 @media print {
-  body { max-width: none; padding: 0; font-size: 11px; }
+  body { max-width: none; padding: 0; font-size: 10px; }
+  h1 { font-size: 18px; } h2 { font-size: 13px; margin-top: 18px; } figure h3 { font-size: 11px; }
+  figcaption { font-size: 9px; }
   table { font-size: 7px; } th, td { padding: 2px 3px; } .wide { overflow: visible; }
   h2 { break-after: avoid; } tr { break-inside: avoid; }
-  .charts { grid-template-columns: 1fr 1fr 1fr; gap: 8px 16px; }
+  .charts { grid-template-columns: 1fr 1fr; gap: 4px 24px; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }`;
 

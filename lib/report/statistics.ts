@@ -94,33 +94,40 @@ export interface Interval {
 }
 
 /**
- * median(numerator) / median(denominator) with its bootstrap interval: both sides are drawn again with replacement,
- * independently, and the interval is what lies between the outer percentiles of the ratios (Efron's percentile method).
+ * A function of several samples' medians with its bootstrap interval: every sample is drawn again with replacement,
+ * independently, and the interval is what lies between the outer percentiles (Efron's percentile method).
  */
-export function ratioOfMedians(
-  numerator: readonly number[],
-  denominator: readonly number[],
+export function bootstrapMedians(
+  samples: readonly (readonly number[])[],
+  statistic: (medians: readonly number[]) => number,
   { seed = 0, resamples = 2000, confidence = 0.95 }: BootstrapOptions = {},
 ): Interval {
-  checkSamples("numerator", numerator);
-  checkSamples("denominator", denominator);
+  for (const one of samples) checkSamples("samples", one);
   if (!(confidence > 0 && confidence < 1)) throw optionError("confidence", "between 0 and 1", confidence);
   if (!(Number.isInteger(resamples) && resamples >= 1)) {
     throw optionError("resamples", "an integer of at least 1", resamples);
   }
   const random = randomNumbers(seed);
-  const redrawnMedian = (samples: readonly number[]) => {
-    const drawn = Float64Array.from(samples, () => samples[Math.floor(random() * samples.length)]!);
+  const redrawnMedian = (sample: readonly number[]) => {
+    const drawn = Float64Array.from(sample, () => sample[Math.floor(random() * sample.length)]!);
     return percentileOfSorted(drawn.sort(), 0.5);
   };
-  const ratios = Float64Array.from({ length: resamples }, () => {
-    const above = redrawnMedian(numerator);
-    return above / redrawnMedian(denominator);
-  }).sort();
+  const drawn = Float64Array.from({ length: resamples }, () => statistic(samples.map(redrawnMedian))).sort();
   const tail = (1 - confidence) / 2;
   return {
-    estimate: median(numerator) / median(denominator),
-    low: percentileOfSorted(ratios, tail),
-    high: percentileOfSorted(ratios, 1 - tail),
+    estimate: statistic(samples.map(median)),
+    low: percentileOfSorted(drawn, tail),
+    high: percentileOfSorted(drawn, 1 - tail),
   };
+}
+
+/** median(numerator) / median(denominator) with its bootstrap interval. */
+export function ratioOfMedians(
+  numerator: readonly number[],
+  denominator: readonly number[],
+  options: BootstrapOptions = {},
+): Interval {
+  checkSamples("numerator", numerator);
+  checkSamples("denominator", denominator);
+  return bootstrapMedians([numerator, denominator], ([above, below]) => above! / below!, options);
 }

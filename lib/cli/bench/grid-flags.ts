@@ -36,7 +36,7 @@ export const listOf = (one: (value: string, previous: unknown) => unknown) => (v
   words(value).map((word) => one(word, undefined));
 
 /** "5%" or 0.05. */
-function share(value: string): number {
+export function share(value: string): number {
   const [, digits, sign] = /^([\d.]+)\s*(%?)$/.exec(value.trim()) ?? [];
   const amount = Number(digits);
   if (digits === undefined || !Number.isFinite(amount))

@@ -1,6 +1,7 @@
 /** kraken bench: measurements, one subcommand each. */
 import type { Command } from "commander";
 import type { Context } from "../context.js";
+import { addBenchCompare } from "./bench-compare.js";
 import { addBenchGrid } from "./bench-grid.js";
 
 export function addBench(program: Command, context: Context): void {
@@ -11,4 +12,5 @@ export function addBench(program: Command, context: Context): void {
     .helpOption("-h, --help", "show help");
   addBenchGrid(command, context, "prefill");
   addBenchGrid(command, context, "decode");
+  addBenchCompare(command, context);
 }
