@@ -79,6 +79,7 @@ export interface Row {
 }
 
 export interface Analysis {
+  phase: Phase;
   results: CellResult[];
   /** For each rank count, then over all if there are several. */
   means: Means[];
@@ -179,5 +180,5 @@ export function analyse({ cells, phase }: Pick<BenchRecord, "cells" | "phase">):
     ),
   );
   if (counts.length > 1) means.push(meansOf(results));
-  return { results, means, rows: phase === "prefill" ? results.flatMap(rowsOf) : [] };
+  return { phase, results, means, rows: phase === "prefill" ? results.flatMap(rowsOf) : [] };
 }

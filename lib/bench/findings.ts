@@ -1,7 +1,7 @@
 /** What the numbers say, in words: where Kraken wins, where it loses, and why. */
 import { published } from "../plan/grid.js";
 import type { Interval } from "../report/statistics.js";
-import type { Analysis, CellResult, Entry, Means } from "./analysis.js";
+import type { Analysis, CellResult, Entry } from "./analysis.js";
 import { cellKey } from "./document.js";
 
 const ms = (value: number): string => `${value.toPrecision(3)} ms`;
@@ -81,9 +81,10 @@ function ofCell(result: CellResult): string[] {
   return words === "" ? [] : [`${cellKey(result.cell)}: ${words.trim()}`];
 }
 
-function ofMeans(means: Means | undefined, results: readonly CellResult[]): string[] {
-  if (!means) return [];
-  return Object.entries(means.speedUps).flatMap(([label, mean]) => {
+function ofMeans({ phase, results, means }: Analysis): string[] {
+  const last = means.at(-1);
+  if (!last) return [];
+  return Object.entries(last.speedUps).flatMap(([label, mean]) => {
     const found = results.flatMap(({ entries }) =>
       entries.filter((entry) => entry.label === label && entry.main?.speedUp),
     );
@@ -91,7 +92,7 @@ function ofMeans(means: Means | undefined, results: readonly CellResult[]): stri
     if (all.length < 2) return [];
     const range = `${gain(Math.min(...all))} to ${gain(Math.max(...all))}`;
     const paper =
-      found[0]!.architecture === "kraken"
+      phase === "prefill" && found[0]!.architecture === "kraken"
         ? ` The paper reports ${gain(1 + published.geometricMean)} (${gain(1 + published.lowest)} to ` +
           `${gain(1 + published.highest)}) for 1.3b to 175b on 4 and 8 A100.`
         : "";
@@ -100,6 +101,6 @@ function ofMeans(means: Means | undefined, results: readonly CellResult[]): stri
 }
 
 /** One paragraph for each cell, then one for each mean. */
-export function findings({ results, means }: Analysis): string[] {
-  return [...results.flatMap(ofCell), ...ofMeans(means.at(-1), results)];
+export function findings(analysis: Analysis): string[] {
+  return [...analysis.results.flatMap(ofCell), ...ofMeans(analysis)];
 }

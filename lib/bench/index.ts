@@ -7,3 +7,5 @@ export * from "./grid.js";
 export * from "./options.js";
 export * from "./resume.js";
 export * from "./run.js";
+export * from "./throughput.js";
+export * from "./throughput-record.js";

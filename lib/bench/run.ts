@@ -19,6 +19,7 @@ import { EngineSet } from "./engines.js";
 import { type CellCost, roundWork, secondsLeft } from "./estimate.js";
 import type { GridPlan, Setting, Variant } from "./grid.js";
 import type { Phase } from "./options.js";
+import { sharedSignal } from "./signal.js";
 
 export interface BenchProgress {
   stage: "check" | "load" | CellProgress["stage"];
@@ -223,5 +224,5 @@ class GridRun {
  * @throws KrakenError ERR_IO; a variant that fails is reported in the record
  */
 export async function runGrid(plan: GridPlan, options: RunOptions): Promise<BenchRecord> {
-  return new GridRun(plan, options).run();
+  return new GridRun(plan, { ...options, signal: sharedSignal(options.signal) }).run();
 }

@@ -1,18 +1,21 @@
 /** What `kraken plan` prints, three times: for a terminal, as Markdown and as JSON. */
 import type { BreakEven, Calibration, Cell, Design, Grid, GridOptions, Hardware } from "../plan/index.js";
 import { columns, markdownTable, type Row } from "../report/columns.js";
+import type { Block, Page } from "../report/page.js";
 import { bytes, milliseconds, modelLine, plural, whole } from "./output.js";
 
-export interface Page {
+export interface PlanPage {
   text: string;
   markdown: string;
   json: unknown;
+  html: Page;
 }
 
 interface Section {
   text: string;
   markdown: string;
   json: object;
+  blocks: Block[];
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(1).replace(/^-0\.0$/, "0.0")} %`;
@@ -52,7 +55,7 @@ function shapesOf({ shapes = [] }: GridOptions): string[] {
   return known.length > 0 ? [`standard shapes, layers x width: ${known.join(", ")}${noted}`] : [];
 }
 
-function page(title: string, sections: readonly (Section | undefined)[], about: readonly string[]): Page {
+function page(title: string, sections: readonly (Section | undefined)[], about: readonly string[]): PlanPage {
   const present = sections.filter((section) => section !== undefined);
   return {
     text:
@@ -61,6 +64,18 @@ function page(title: string, sections: readonly (Section | undefined)[], about: 
     markdown:
       `**${title}**\n\n${present.map(({ markdown }) => markdown).join("\n")}` +
       (about.length > 0 ? `\nAssumptions:\n\n${about.map((line) => `- ${line}\n`).join("")}` : ""),
+    html: {
+      title,
+      blocks: [
+        ...present.flatMap(({ blocks }) => blocks),
+        ...(about.length > 0
+          ? [
+              { kind: "heading" as const, text: "Assumptions" },
+              { kind: "list" as const, items: about },
+            ]
+          : []),
+      ],
+    },
     json: Object.assign(
       {},
       ...present.map(({ json }) => json),
@@ -73,6 +88,14 @@ const tabular = (header: Row, rows: readonly Row[], json: object, words = 0): Se
   text: columns(header, rows, words),
   markdown: markdownTable(header, rows),
   json,
+  blocks: [{ kind: "table", header, rows, words }],
+});
+
+const withWords = (section: Section, words: string): Section => ({
+  ...section,
+  text: `${section.text}\n${words}`,
+  markdown: `${section.markdown}\n${words}`,
+  blocks: [...section.blocks, { kind: "text", text: words }],
 });
 
 const titleOf = ({ hardware }: GridOptions) => `${hardware.name}, ${hardware.link.name}`;
@@ -99,7 +122,7 @@ export function gridReport(
   published: { geometricMean: number; lowest: number; highest: number } | undefined,
   before: Section | undefined,
   width = Number.POSITIVE_INFINITY,
-): Page {
+): PlanPage {
   const rows = grid.cells.map((cell) => [
     cell.size,
     whole(cell.ranks),
@@ -137,6 +160,11 @@ export function gridReport(
       1,
     )}\n${verdict}${legend}`,
     markdown: `${markdownTable(gridHeader, [...rows, ...means])}\n${verdict}\n${legend}`,
+    blocks: [
+      { kind: "text", text: verdict },
+      { kind: "table", header: gridHeader, rows: [...rows, ...means] },
+      { kind: "text", text: legend },
+    ],
     json: {
       hardware: options.hardware,
       ...(options.efficiencies && { efficiencies: options.efficiencies }),
@@ -162,7 +190,7 @@ export function breakEvenReport(
   options: GridOptions,
   about: readonly string[],
   before: Section | undefined,
-): Page {
+): PlanPage {
   const { link } = options.hardware;
   const header = ["size", "ranks", "context", "Kraken", "below bandwidth", "above latency"];
   const rows = points.map(({ cell, bandwidth, latency }) => [
@@ -188,8 +216,11 @@ export function breakEvenReport(
   const legend =
     `Kraken: its speed-up on this link. It is first below that bandwidth (at ${duration(link.latencySeconds)} an all-reduce),\n` +
     `or above that latency (at ${rate(link.bytesPerSecond)}); always, never: at any.\n`;
-  const section = { ...table, text: `${table.text}\n${legend}`, markdown: `${table.markdown}\n${legend}` };
-  return page(`Links on which Kraken is first: ${titleOf(options)}`, [before, section], about);
+  return page(
+    `Links on which Kraken is first: ${titleOf(options)}`,
+    [before, withWords(table, legend)],
+    about,
+  );
 }
 
 export function calibrationReport(calibration: Calibration): Section {
@@ -208,10 +239,15 @@ export function calibrationReport(calibration: Calibration): Section {
   ]);
   const table = tabular(["of peak", "reached", ""], rows, { calibration }, 1);
   const error = `Fitted to ${plural(ratios.length, "row")}; typical error ${percent(rmsError)}.\n`;
-  return { ...table, text: `${table.text}${error}`, markdown: `${table.markdown}\n${error}` };
+  return {
+    ...table,
+    text: `${table.text}${error}`,
+    markdown: `${table.markdown}\n${error}`,
+    blocks: [...table.blocks, { kind: "text", text: error }],
+  };
 }
 
-export function designReport(designs: readonly Design[], ranks: number, hardware: Hardware): Page {
+export function designReport(designs: readonly Design[], ranks: number, hardware: Hardware): PlanPage {
   const [{ config, deviation, perRank }] = designs as [Design];
   const header = ["layers", "width", "heads of a way", "parameters", "weights", "KV a token"];
   const kv = `KV at ${whole(config.maxPositions)}`;
@@ -232,6 +268,5 @@ export function designReport(designs: readonly Design[], ranks: number, hardware
     `${bytes(perRank.standardKvBytesPerToken)} a token.\n` +
     `${bytes(needed)} of weights and one full context ${fits ? "fit" : "do not fit"} the memory of ${hardware.name} (${bytes(hardware.memoryBytes)}).\n`;
   const table = tabular([...header, kv], rows, { ranks, fits, hardware: hardware.name, designs });
-  const section = { ...table, text: `${table.text}\n${words}`, markdown: `${table.markdown}\n${words}` };
-  return page("Krakens to train, the best first", [section], []);
+  return page("Krakens to train, the best first", [withWords(table, words)], []);
 }

@@ -38,8 +38,8 @@ export interface Charts {
   bars(data: readonly BarDatum[], axis: string): string;
   /** Horizontal bars made of parts. */
   stacked(data: readonly PartDatum[], axis: string): string;
-  /** Estimates with their intervals, beside a line at 0. */
-  dots(data: readonly DotDatum[], axis: string): string;
+  /** Estimates with their intervals, beside a line at 0 and perhaps others. Equal labels of a group share a row. */
+  dots(data: readonly DotDatum[], axis: string, lines?: readonly number[]): string;
 }
 
 const rowHeight = 24;
@@ -87,17 +87,18 @@ class PlotCharts implements Charts {
     ]);
   }
 
-  dots(data: readonly DotDatum[], axis: string): string {
+  dots(data: readonly DotDatum[], axis: string, lines: readonly number[] = []): string {
     const { dot, ruleX, ruleY, text } = this.#plot;
     // Rows with the same label in several groups are several rows.
     const key = ({ group, label }: DotDatum) => `${group}\n${label}`;
     const groups = [...new Set(data.map(({ group }) => group))];
     const rows = groups.flatMap((group) => [
       `${group}\n`,
-      ...data.filter((one) => one.group === group).map(key),
+      ...new Set(data.filter((one) => one.group === group).map(key)),
     ]);
     const marks = [
       ruleX([0], { stroke: "var(--text)" }),
+      ruleX(lines, { stroke: "var(--text)", strokeDasharray: "4,3" }),
       ruleY(data, { x1: "low", x2: "high", y: key, stroke: "color", strokeWidth: 3 }),
       dot(data, { x: "estimate", y: key, fill: "color", r: 5 }),
       text(groups, {
@@ -134,7 +135,7 @@ class PlotCharts implements Charts {
         nice: true,
         labelAnchor: "center",
         labelArrow: "none",
-        ticks: own.width ? 12 : 5,
+        tickSpacing: 70,
       },
       y: {
         domain: [...rows],

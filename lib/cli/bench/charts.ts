@@ -6,7 +6,7 @@ import type { Architecture } from "../../model-config.js";
 import type { Charts } from "../../report/charts.js";
 import type { Chart } from "../../report/page.js";
 
-const colors: Record<Architecture, string> = {
+export const colors: Record<Architecture, string> = {
   gpt: "var(--standard)",
   parallel: "var(--parallel)",
   ladder: "var(--ladder)",

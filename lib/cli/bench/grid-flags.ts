@@ -46,8 +46,8 @@ export function share(value: string): number {
 
 const architectureNames = { standard: "gpt" };
 
-/** Models and how they run. */
-export function addModelFlags(command: Command, batch: string): void {
+/** Models and how they run. @param batch the default of `--batch`, where there is one */
+export function addModelFlags(command: Command, batch?: string): void {
   const flag = (flags: string, text: string, settings = {}) =>
     addFlag(command, flags, text, { env: false, ...settings });
   command.optionsGroup("Models:");
@@ -66,11 +66,12 @@ export function addModelFlags(command: Command, batch: string): void {
     parse: integers,
     aliases: rankAliases,
   });
-  flag("--context <list>", "prompt lengths (default: 128 and the longest the models take)", {
+  const contexts = batch ? "lengths (default: 128 and the longest the models take)" : "length (default: 128)";
+  flag(`--context <${batch ? "list" : "n"}>`, `prompt ${contexts}`, {
     parse: integers,
     aliases: ["--context-length"],
   });
-  flag("--batch <list>", `sequences at once (default: ${batch})`, { parse: integers });
+  if (batch) flag("--batch <list>", `sequences at once (default: ${batch})`, { parse: integers });
   flag("--dtype <list>", "float32, bfloat16 (default: the engines', or bfloat16)", { parse: listOf(dtype) });
   flag("--backend <name>", "cpu, tensorrt or tensorrt-llm (default: cpu)", { parse: backend });
   flag("--link <link>", "emulate a link between the ranks, as in 10Gbit,20us (default: none)");

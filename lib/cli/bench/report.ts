@@ -1,13 +1,13 @@
 /** The report of `bench ttft` and `bench latency`: what a terminal, Markdown and HTML show. */
 import type { Analysis, CellResult, Entry, Means, Timed } from "../../bench/analysis.js";
-import { type BenchRecord, cellKey, type Stop } from "../../bench/document.js";
+import { type BenchRecord, cellKey, type Environment, type Stop } from "../../bench/document.js";
 import { findings } from "../../bench/findings.js";
 import type { Phase, Settings } from "../../bench/options.js";
 import type { Charts } from "../../report/charts.js";
 import type { Block, Page, Table } from "../../report/page.js";
 import { count, milliseconds, plural } from "../output.js";
 import { cellCharts, speedUpChart } from "./charts.js";
-import { gain, interval, or, percent, shortTime } from "./format.js";
+import { gain, interval, missing, or, percent, shortTime } from "./format.js";
 
 const titles: Record<Phase, string> = {
   prefill: "Time to first token, measured",
@@ -124,17 +124,26 @@ function method(record: BenchRecord): string[] {
   ];
 }
 
-function machine({ environment, startedAt }: BenchRecord): string {
+export function machineLine({
+  environment,
+  startedAt,
+}: Pick<BenchRecord, "environment" | "startedAt">): string {
   const { cpu, version, commit } = environment;
   const built = commit === null ? version : `${version} (commit ${commit.slice(0, 12)})`;
   return `${cpu.model}, ${plural(cpu.usable, "core")}; kraken-engine ${built}; ${startedAt}`;
 }
 
 /** Facts about the machine and the settings, for who wants to repeat it. */
-function environmentTable({ environment, settings }: BenchRecord): Table {
+export function environmentTable({
+  environment,
+  settings,
+}: {
+  environment: Environment;
+  settings: object;
+}): Table {
   const { backends: _, addon, environment: variables, ...facts } = environment;
   const shown = (value: unknown): string => {
-    if (value === null) return "not known";
+    if (value === null) return missing;
     if (Array.isArray(value)) return value.map(shown).join(" ");
     if (typeof value !== "object") return String(value);
     return Object.entries(value)
@@ -142,7 +151,7 @@ function environmentTable({ environment, settings }: BenchRecord): Table {
       .join(", ");
   };
   const rows = Object.entries({ ...facts, variables, settings }).map(([key, value]) => [key, shown(value)]);
-  return { kind: "table", header: ["fact", ""], rows, words: 1 };
+  return { kind: "table", header: ["fact", "value"], rows, words: 1 };
 }
 
 function cellBlocks(record: BenchRecord, result: CellResult, charts?: Charts): Block[] {
@@ -165,7 +174,10 @@ const section = (text: string, items: readonly string[]): Block[] =>
 
 function about(record: BenchRecord): Block[] {
   const unfinished = "Incomplete: the run was interrupted. Go on with --resume.";
-  return [machine(record), ...(record.complete ? [] : [unfinished])].map((text) => ({ kind: "text", text }));
+  return [machineLine(record), ...(record.complete ? [] : [unfinished])].map((text) => ({
+    kind: "text",
+    text,
+  }));
 }
 
 /** What a terminal shows: what was found comes last, where the eye is. */

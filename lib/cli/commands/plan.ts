@@ -1,17 +1,20 @@
 /** kraken plan: what a first token takes on hardware that is not here, and which Kraken to train for it. */
 import type { Command } from "commander";
 import type { Calibration, Efficiencies, GridOptions, Hardware, Shape } from "../../plan/index.js";
+import { pageHtml } from "../../report/html.js";
+import { writeWhole } from "../bench/outputs.js";
 import type { Context } from "../context.js";
 import { UsageError } from "../failure.js";
 import { addFlag, choice, integer, integers, number } from "../flags.js";
 import { printJson } from "../output.js";
+import { planChart } from "../plan-charts.js";
 import {
   assumptions,
   breakEvenReport,
   calibrationReport,
   designReport,
   gridReport,
-  type Page,
+  type PlanPage,
 } from "../plan-report.js";
 import { rankAliases } from "./build.js";
 
@@ -39,6 +42,7 @@ interface Flags {
   ways?: number;
   json?: true;
   markdown?: true;
+  html?: string;
 }
 
 const help = `
@@ -113,6 +117,7 @@ export function addPlan(program: Command, context: Context): void {
   command.optionsGroup("Output:");
   flag("--json", "print one JSON document");
   flag("--markdown", "print Markdown", { conflicts: ["json"] });
+  flag("--html <file>", "write a page, with a chart of the cells");
   command.helpOption("-h, --help", "show help");
   command.setOptionValue("hardware", "a100-40gb").setOptionValue("dtype", 2);
   command.action((flags: Flags) => plan(flags, context));
@@ -124,6 +129,7 @@ async function plan(flags: Flags, context: Context): Promise<void> {
   const library = await context.library.plan();
   const page =
     flags.targetParams === undefined ? await compare(flags, library, context) : await design(flags, library);
+  if (flags.html !== undefined) await writeWhole(flags.html, pageHtml(page.html));
   if (flags.json) printJson(context.stdout, page.json);
   else context.stdout.write(flags.markdown ? page.markdown : page.text);
 }
@@ -165,7 +171,7 @@ function shapesOf(flags: Flags, library: Plan): readonly Shape[] {
   return (flags.models?.split(",") ?? library.paperSizes).map((name) => library.shapeNamed(name.trim()));
 }
 
-async function compare(flags: Flags, library: Plan, context: Context): Promise<Page> {
+async function compare(flags: Flags, library: Plan, context: Context): Promise<PlanPage> {
   const shapes = shapesOf(flags, library);
   const hardware = await hardwareOf(flags, library);
   let efficiencies = efficienciesOf(flags.efficiency, library);
@@ -203,17 +209,15 @@ async function compare(flags: Flags, library: Plan, context: Context): Promise<P
   }
   const ofPaper =
     flags.models === undefined && flags.layers === undefined && !flags.ranks && !flags.context && !flags.ways;
-  return gridReport(
-    grid,
-    options,
-    about,
-    ofPaper ? library.published : undefined,
-    before,
-    context.stdout.columns,
-  );
+  const published = ofPaper ? library.published : undefined;
+  const page = gridReport(grid, options, about, published, before, context.stdout.columns);
+  if (flags.html === undefined) return page;
+  const { loadCharts } = await context.library.charts();
+  const chart = planChart(await loadCharts(), grid, published?.geometricMean);
+  return { ...page, html: { ...page.html, blocks: [chart, ...page.html.blocks] } };
 }
 
-async function design(flags: Flags, library: Plan): Promise<Page> {
+async function design(flags: Flags, library: Plan): Promise<PlanPage> {
   const hardware = await hardwareOf(flags, library);
   const only = (name: string, values: number[] | undefined) => {
     if (values && values.length > 1) throw new UsageError(`--target-params takes one number of ${name}`);
