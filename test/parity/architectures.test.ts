@@ -1,8 +1,8 @@
 /** Every architecture, rank count and dtype against the float64 reference, in every way an executor computes logits. */
 import { test } from "node:test";
 import { dtypes } from "../../lib/model-config.js";
-import { randomCheckpoint } from "../helpers/random-checkpoint.js";
 import { referenceLogits } from "../../lib/reference.js";
+import { randomCheckpoint } from "../helpers/random-checkpoint.js";
 import { tensorReader } from "../helpers/tensors.js";
 import { parityCases } from "./configurations.js";
 import { checkLogits, someTokens, type Worst } from "./harness.js";

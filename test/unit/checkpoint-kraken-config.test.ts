@@ -2,13 +2,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { openCheckpoint } from "../../lib/checkpoint/open.js";
+import { referenceLogits } from "../../lib/reference.js";
 import {
   safetensors,
   type TestTensor,
   temporaryDirectory,
   transformerTensors,
 } from "../helpers/checkpoints.js";
-import { referenceLogits } from "../../lib/reference.js";
 import { tensorReader } from "../helpers/tensors.js";
 
 const sizes = { n_layer: 2, n_head: 2, n_embd: 10, n_positions: 12, vocab_size: 17 };

@@ -4,8 +4,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { openCheckpoint } from "../../lib/checkpoint/open.js";
-import { readNpy, relativeError } from "../helpers/npy.js";
 import { referenceLogits } from "../../lib/reference.js";
+import { readNpy, relativeError } from "../helpers/npy.js";
 import { tensorReader } from "../helpers/tensors.js";
 
 const fixtures = join(import.meta.dirname, "../fixtures");
