@@ -7,8 +7,8 @@ import { after, before, describe, test } from "node:test";
 import { openCheckpoint } from "../../lib/checkpoint/open.js";
 import { evaluatePerplexity } from "../../lib/eval/perplexity.js";
 import { buildEngine, Engine } from "../../lib/index.js";
+import { referenceLogits } from "../../lib/reference.js";
 import { loadTokenizer } from "../../lib/tokenizer.js";
-import { referenceLogits } from "../helpers/reference.js";
 import { tensorReader } from "../helpers/tensors.js";
 
 const model = join(import.meta.dirname, "../../models/kraken-austen-2way");

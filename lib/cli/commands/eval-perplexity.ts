@@ -1,7 +1,7 @@
 /** kraken eval perplexity: of whole files, in windows of the context. */
 import type { Command } from "commander";
 import type { PerplexityReport, PerplexityScore } from "../../eval/perplexity.js";
-import { columns } from "../columns.js";
+import { columns } from "../../report/columns.js";
 import type { Context } from "../context.js";
 import { addEngineFlags, type EngineFlags } from "../engine-flags.js";
 import { UsageError } from "../failure.js";

@@ -1,7 +1,7 @@
 /** kraken eval superglue: the eight tasks, by the likelihood of their choices. */
 import type { Command } from "commander";
 import type { SuperglueReport } from "../../eval/superglue/evaluate.js";
-import { columns } from "../columns.js";
+import { columns } from "../../report/columns.js";
 import type { Context } from "../context.js";
 import { addEngineFlags, type EngineFlags } from "../engine-flags.js";
 import { UsageError } from "../failure.js";
