@@ -1,6 +1,6 @@
 """Reference forward passes, in float64 NumPy, for the architectures the engine serves.
 
-They define the numerics that every backend is tested against (test/helpers/reference.ts is their twin in TypeScript):
+They define the numerics that every backend is tested against (lib/reference.ts is their twin in TypeScript):
   kraken    N-way Kraken transformer (arXiv 2408.07802; checkpoint layout of rohan-bp/kraken)
   gpt       sequential pre-norm GPT-2 block (checkpoint layout of nanoGPT / HF GPT-2 names below)
   parallel  parallel attention + FFN block (GPT-J / PaLM form): x + attn(ln(x)) + mlp(ln(x))
