@@ -1,7 +1,7 @@
 /** The options of a benchmark, validated and filled in. */
 import { availableParallelism } from "node:os";
 import { parseLink } from "../link.js";
-import type { Architecture, DType } from "../model-config.js";
+import { type Architecture, type DType, dtypes } from "../model-config.js";
 import { checkKeys, integerOption, numberOption, optionError } from "../options.js";
 
 export interface BenchOptions {
@@ -128,7 +128,7 @@ export function resolveBench(phase: Phase, options: BenchOptions): Settings {
     ranks: integers("ranks", options.ranks, 1024),
     context: integers("context", options.context, 1 << 24),
     batch: integers("batch", options.batch, 4096) ?? (decoding ? [1, 2, 4, 8] : [1]),
-    dtype: listOption("dtype", options.dtype, word<DType>("dtype", ["float32", "bfloat16"])),
+    dtype: listOption("dtype", options.dtype, word("dtype", dtypes)),
     backend: options.backend ?? "cpu",
     link: options.link ?? "none",
     threads: integerOption("threads", options.threads, {

@@ -44,6 +44,8 @@ export interface Charts {
 
 const rowHeight = 24;
 const width = 380;
+const marginTop = 6;
+const marginBottom = 42;
 
 class PlotCharts implements Charts {
   readonly #plot: Plot;
@@ -123,10 +125,11 @@ class PlotCharts implements Charts {
       document: this.#document,
       ariaLabel: axis,
       width: own.width ?? width,
-      height: rows.length * rowHeight + 52,
+      height: rows.length * rowHeight + marginTop + marginBottom,
+      marginTop,
       marginLeft: Math.max(60, 12 + 7 * longest),
       marginRight: 24,
-      marginBottom: 42,
+      marginBottom,
       style: { background: "transparent", color: "var(--text)", fontSize: "12px", overflow: "visible" },
       color: { type: "identity" },
       x: {

@@ -72,7 +72,9 @@ export function addModelFlags(command: Command, batch?: string): void {
     aliases: ["--context-length"],
   });
   if (batch) flag("--batch <list>", `sequences at once (default: ${batch})`, { parse: integers });
-  flag("--dtype <list>", "float32, bfloat16 (default: the engines', or bfloat16)", { parse: listOf(dtype) });
+  flag("--dtype <list>", "float32, bfloat16, int8 (default: the engines', or bfloat16)", {
+    parse: listOf(dtype),
+  });
   flag("--backend <name>", "cpu, tensorrt or tensorrt-llm (default: cpu)", { parse: backend });
   flag("--link <link>", "emulate a link between the ranks, as in 10Gbit,20us (default: none)");
   flag("--threads <n>", "compute threads of all ranks together (default: the cores)", { parse: integer });

@@ -12,6 +12,7 @@ import { progressLine } from "../bench/progress.js";
 import { benchPage, benchSummary } from "../bench/report.js";
 import type { Context } from "../context.js";
 import { BrokenPipe, Interrupted, UsageError } from "../failure.js";
+import { plural } from "../output.js";
 import { ProgressBar } from "../progress.js";
 
 type Bench = Awaited<ReturnType<Context["library"]["bench"]>>;
@@ -104,5 +105,5 @@ function tellInterrupted(record: BenchRecord, reason: Interrupted, flags: GridFl
   const whole = record.cells.filter((cell) => cell.stopped !== "interrupted").length;
   const how =
     typeof flags.json === "string" ? "go on with --resume" : "with --json FILE, --resume would go on";
-  if (flags.json !== true) context.stderr.write(`${reason.message}: ${whole} cells are complete; ${how}\n`);
+  if (flags.json !== true) context.stderr.write(`${reason.message}: ${plural(whole, "cell")} done; ${how}\n`);
 }

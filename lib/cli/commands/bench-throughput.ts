@@ -11,6 +11,7 @@ import { throughputCsv, throughputPage, throughputSummary } from "../bench/throu
 import type { Context } from "../context.js";
 import { BrokenPipe, Interrupted, UsageError } from "../failure.js";
 import { addFlag, choice, integer, number } from "../flags.js";
+import { plural } from "../output.js";
 import { ProgressBar } from "../progress.js";
 
 interface Flags extends Omit<GridFlags, "batch"> {
@@ -101,7 +102,7 @@ async function throughput(flags: Flags, context: Context): Promise<void> {
     if (signal.reason instanceof Interrupted) {
       context.exitCode = signal.reason.exitCode;
       if (json !== true)
-        context.stderr.write(`${signal.reason.message}: ${record.runs.length} runs are complete\n`);
+        context.stderr.write(`${signal.reason.message}: ${plural(record.runs.length, "run")} done\n`);
     }
   } finally {
     bar.clear();
