@@ -39,7 +39,11 @@ class PanelLinear final : public LinearKernel {
       scales_.resize(static_cast<size_t>(panels_ * columns_));
       zero_sums_.resize(scales_.size());
     }
-    parallel_for(panels_, steps_ * step_bytes_, [&](int64_t panel) { pack(spec, panel); });
+    const auto stored_row_bytes = static_cast<size_t>(k_) * size_of(spec.stored);
+    parallel_ranges(panels_, steps_ * step_bytes_, [&](int64_t begin, int64_t end) {
+      std::vector<std::byte> rows(static_cast<size_t>(columns_) * stored_row_bytes);
+      for (int64_t panel = begin; panel < end; ++panel) pack(spec, panel, rows.data());
+    });
   }
 
   // Tiles in the order [panels][tiles], cut into one part per thread.
@@ -102,28 +106,34 @@ class PanelLinear final : public LinearKernel {
     return out;
   }
 
-  void sum_columns(const int8_t* weight, int64_t first, int64_t columns) {
-    for (int64_t column = first; column < first + columns; ++column) {
+  void sum_columns(const int8_t* rows, int64_t first, int64_t columns) {
+    for (int64_t column = 0; column < columns; ++column) {
       int32_t sum = 0;
-      for (int64_t k = 0; k < k_; ++k) sum += weight[column * k_ + k];
-      zero_sums_[static_cast<size_t>(column)] = -kQuantisedZero * sum;
+      for (int64_t k = 0; k < k_; ++k) sum += rows[column * k_ + k];
+      zero_sums_[static_cast<size_t>(first + column)] = -kQuantisedZero * sum;
     }
   }
 
-  void pack(const LinearSpec& spec, int64_t panel) {
+  // By way of `rows`, read in one sequential pass: picked straight out of memory, every word would be waited
+  // for.
+  void pack(const LinearSpec& spec, int64_t panel, std::byte* rows) {
     const int64_t first = panel * columns_, columns = std::min(columns_, n_ - first);
-    if (spec.stored == DType::Int8) sum_columns(static_cast<const int8_t*>(spec.weight), first, columns);
+    const auto stored_row_bytes = static_cast<size_t>(k_) * size_of(spec.stored);
+    std::memcpy(rows,
+                static_cast<const std::byte*>(spec.weight) + static_cast<size_t>(first) * stored_row_bytes,
+                static_cast<size_t>(columns) * stored_row_bytes);
+    if (spec.stored == DType::Int8) sum_columns(reinterpret_cast<const int8_t*>(rows), first, columns);
     auto* to = reinterpret_cast<uint32_t*>(panel_data(panel));
     if (columns < columns_) std::fill_n(to, steps_ * columns_, 0u);
     if (spec.stored != spec.compute) {
-      const auto* from = static_cast<const uint16_t*>(spec.weight) + first * k_;
+      const auto* from = reinterpret_cast<const uint16_t*>(rows);
       for (int64_t step = 0; step < steps_; ++step, to += columns_) {
         for (int64_t c = 0; c < columns; ++c) to[c] = uint32_t{from[c * k_ + step]} << 16;
       }
       return;
     }
     const int64_t row_bytes = k_ * input_bytes_;
-    const auto* from = static_cast<const std::byte*>(spec.weight) + first * row_bytes;
+    const std::byte* from = rows;
     const int64_t whole_steps = row_bytes / kPanelWordBytes;
     for (int64_t step = 0; step < whole_steps; ++step, to += columns_, from += kPanelWordBytes) {
       for (int64_t c = 0; c < columns; ++c) std::memcpy(to + c, from + c * row_bytes, kPanelWordBytes);
