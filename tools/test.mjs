@@ -1,9 +1,11 @@
 /**
- * `npm test`, after set-up: native tests through ctest, then every TypeScript test through node:test.
+ * `npm test`, after set-up: native tests through ctest, then every TypeScript test through node:test. Kernels (in ctest)
+ * and the parity of checkpoints and architectures are tested once with each instruction set that the machine has.
  * `npm test -- --only unit` (or parity, process, native) runs one group.
  */
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
+import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,13 +15,27 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const { values } = parseArgs({ options: { only: { type: "string" } } });
 const groups = values.only ? [values.only] : ["native", "unit", "parity", "process"];
 
-function run(title, program, args) {
+function run(title, program, args, env = {}) {
   console.error(`\ntest: ${title}`);
-  const result = spawnSync(program, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
+  const result = spawnSync(program, args, {
+    cwd: root,
+    stdio: ["ignore", "inherit", "inherit"],
+    env: { ...process.env, ...env },
+  });
   if (result.status !== 0) {
     console.error(`test: ${title} FAILED`);
     process.exit(result.status ?? 1);
   }
+}
+
+// One file at a time: every engine under test has several threads of its own.
+const runNode = (title, files, env) =>
+  run(title, process.execPath, ["--import", "tsx", "--test", "--test-concurrency=1", ...files], env);
+
+/** Instruction sets that KRAKEN_CPU_ISA can force here, the best last. */
+function instructionSets() {
+  const addon = createRequire(import.meta.url)("node-gyp-build")(root);
+  return addon.capabilities().backends.cpu.details.instructionSets.split(", ");
 }
 
 const testsIn = (group) =>
@@ -44,6 +60,13 @@ for (const group of groups) {
     console.error(`test: no tests in test/${group}`);
     process.exit(1);
   }
-  // One file at a time: every engine under test has several threads of its own.
-  run(group, process.execPath, ["--import", "tsx", "--test", "--test-concurrency=1", ...files]);
+  runNode(group, files);
+  if (group === "parity") {
+    const sets = instructionSets();
+    console.error(
+      `test: instruction sets of this machine: ${sets.join(", ")}; parity so far was with the last`,
+    );
+    const again = ["fixtures", "architectures"].map((name) => join("test", group, `${name}.test.ts`));
+    for (const isa of sets.slice(0, -1)) runNode(`parity with ${isa}`, again, { KRAKEN_CPU_ISA: isa });
+  }
 }

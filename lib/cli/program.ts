@@ -19,7 +19,7 @@ Conventions:
   Names from TensorRT-LLM work too: --max_batch_size, --max_seq_len, --tp_size, --output_dir, --checkpoint_dir …
   Settings of engine and sampling have environment variables: KRAKEN_MAX_BATCH_SIZE=4 stands for --max-batch-size 4.
   --json prints one JSON document on stdout and nothing else; a failure is {"error": {"code", "message"}}.
-  KRAKEN_DEBUG=1 adds a stack trace to errors. KRAKEN_CPU_ISA=portable|avx2|avx512|avx512_vnni caps the instruction set.
+  KRAKEN_DEBUG=1 adds a stack trace to errors. KRAKEN_CPU_ISA caps the instruction set (kraken doctor lists them).
 
 Exit codes:
   0    done

@@ -343,9 +343,5 @@ TEST(CpuKernels, ArgmaxAndLogSumExp) {
   EXPECT_EQ(log_sum_exp(lowest.data(), 37), -5.0f);
 }
 
-TEST(CpuKernels, NamesItsInstructionSet) {
-  std::printf("  %s\n", instruction_set());
-}
-
 }  // namespace
 }  // namespace kraken::cpu

@@ -9,6 +9,7 @@ import { after, before, describe, test } from "node:test";
 import type { BuildSummary } from "../../lib/build.js";
 import type { EngineStats, ScoreResult } from "../../lib/engine.js";
 import type { GenerationResult } from "../../lib/generation.js";
+import { native } from "../../lib/native.js";
 
 const root = join(import.meta.dirname, "..", "..");
 const work = mkdtempSync(join(tmpdir(), "kraken-cli-"));
@@ -332,8 +333,10 @@ describe("the bundled model", () => {
 
   before(() => json(["build", model, "--output", engine, "--ranks", "2", "--dtype", "float32"]));
 
-  for (const isa of ["portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16"]) {
-    test(`scores as the float64 reference does, with at most ${isa}`, async (t) => {
+  const sets = native().capabilities().backends.cpu!.details.instructionSets!.split(", ");
+  for (const isa of ["portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"]) {
+    const skip = sets.includes(isa) ? false : `this machine has only ${sets.join(", ")}`;
+    test(`scores as the float64 reference does, with ${isa}`, { skip }, async (t) => {
       const scored = await json<ScoreResult>(["score", engine, "--tokens", expected.tokens.join()], {
         env: { KRAKEN_CPU_ISA: isa },
       });

@@ -25,7 +25,11 @@ export function addDoctor(program: Command, context: Context): void {
   command.action((flags: Flags) => doctor(flags, context));
 }
 
-const detailNames: Record<string, string> = { instructionSet: "instruction set" };
+const detailNames: Record<string, string> = {
+  instructionSet: "instruction set",
+  instructionSets: "of",
+  highwayTarget: "Highway target",
+};
 
 async function doctor(flags: Flags, context: Context): Promise<void> {
   const diagnosis = await diagnose(context.library);

@@ -7,6 +7,7 @@
 #include "backend/cpu/attention.h"
 #include "backend/cpu/cpu_model.h"
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/instruction_set.h"
 #include "backend/cpu/kernels.h"
 
 namespace kraken {
@@ -20,7 +21,9 @@ class CpuBackend : public Backend {
     const dnnl_version_t* dnnl = dnnl_version();
     return {true,
             "",
-            {{"instructionSet", cpu::instruction_set()},
+            {{"instructionSet", cpu::name_of(cpu::allowed_instruction_set())},
+             {"instructionSets", cpu::available_instruction_sets()},
+             {"highwayTarget", cpu::highway_target()},
              {"bfloat16", cpu::compute_dtype(DType::BFloat16) == DType::BFloat16
                               ? "native"
                               : "computed in float32: this CPU has no AVX512_BF16"},

@@ -8,7 +8,7 @@ namespace kraken::cpu {
 
 DType compute_dtype(DType engine_dtype) {
   if (engine_dtype == DType::Float32) return DType::Float32;
-  return allowed_instruction_set() == InstructionSet::Avx512Bf16 ? DType::BFloat16 : DType::Float32;
+  return allowed_instruction_set() >= InstructionSet::Avx512Bf16 ? DType::BFloat16 : DType::Float32;
 }
 
 bool int8_is_native() {
@@ -22,7 +22,7 @@ std::unique_ptr<LinearKernel> make_kernel(const LinearSpec& spec) {
   if (spec.compute == DType::Float32) return make_panel_linear(float32_panel_kernel(), spec);
   if (spec.compute == DType::Int8)
     return make_panel_linear(int8_is_native() ? avx512_vnni_panel_kernel() : int8_panel_kernel(), spec);
-  if (onednn_has_matrix_tiles()) {
+  if (allowed_instruction_set() >= InstructionSet::Amx) {
     if (auto kernel = make_onednn_linear(spec)) return kernel;
   }
   return make_panel_linear(avx512_bf16_panel_kernel(), spec);

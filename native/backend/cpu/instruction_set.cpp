@@ -1,50 +1,66 @@
 #include "backend/cpu/instruction_set.h"
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <mutex>
 #include <string>
 
 #include "backend/cpu/highway_targets.h"
+#include "backend/cpu/linear_kernel.h"
 #include "base/error.h"
 #include "hwy/highway.h"
 
 namespace kraken::cpu {
 namespace {
 
-InstructionSet best_of_machine() {
+constexpr std::array kNames = {"portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"};
+constexpr int kSets = static_cast<int>(kNames.size());
+
+std::string names_up_to(InstructionSet last) {
+  std::string names = kNames[0];
+  for (int set = 1; set <= static_cast<int>(last); ++set)
+    names += std::string(", ") + name_of(InstructionSet{set});
+  return names;
+}
+
+InstructionSet cap_from_environment() {
+  constexpr InstructionSet kNoCap{kSets - 1};
+  const char* text = std::getenv("KRAKEN_CPU_ISA");
+  if (text == nullptr || *text == '\0') return kNoCap;
+  for (int set = 0; set < kSets; ++set) {
+    if (std::string(text) == name_of(InstructionSet{set})) return InstructionSet{set};
+  }
+  throw Error("ERR_OPTION",
+              "KRAKEN_CPU_ISA must be one of " + names_up_to(kNoCap) + ", got \"" + text + "\"");
+}
+
+}  // namespace
+
+const char* name_of(InstructionSet set) {
+  return kNames[static_cast<size_t>(set)];
+}
+
+InstructionSet best_instruction_set() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
     if (!__builtin_cpu_supports("avx512vnni")) return InstructionSet::Avx512;
-    return __builtin_cpu_supports("avx512bf16") ? InstructionSet::Avx512Bf16 : InstructionSet::Avx512Vnni;
+    if (!__builtin_cpu_supports("avx512bf16")) return InstructionSet::Avx512Vnni;
+    return onednn_has_matrix_tiles() ? InstructionSet::Amx : InstructionSet::Avx512Bf16;
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return InstructionSet::Avx2;
 #endif
   return InstructionSet::Portable;
 }
 
-InstructionSet cap_from_environment() {
-  const char* text = std::getenv("KRAKEN_CPU_ISA");
-  if (text == nullptr || *text == '\0') return InstructionSet::Avx512Bf16;
-  const std::string name = text;
-  if (name == "portable") return InstructionSet::Portable;
-  if (name == "avx2") return InstructionSet::Avx2;
-  if (name == "avx512") return InstructionSet::Avx512;
-  if (name == "avx512_vnni") return InstructionSet::Avx512Vnni;
-  if (name == "avx512_bf16") return InstructionSet::Avx512Bf16;
-  throw Error(
-      "ERR_OPTION",
-      "KRAKEN_CPU_ISA must be portable, avx2, avx512, avx512_vnni or avx512_bf16, got \"" + name + "\"");
+InstructionSet allowed_instruction_set() {
+  static const InstructionSet allowed = std::min(best_instruction_set(), cap_from_environment());
+  return allowed;
 }
 
-}  // namespace
-
-InstructionSet allowed_instruction_set() {
-  static const InstructionSet allowed = [] {
-    const InstructionSet best = best_of_machine(), cap = cap_from_environment();
-    return best < cap ? best : cap;
-  }();
-  return allowed;
+std::string available_instruction_sets() {
+  return names_up_to(best_instruction_set());
 }
 
 void cap_highway_targets() {
@@ -63,6 +79,7 @@ void cap_highway_targets() {
       case InstructionSet::Avx512:
       case InstructionSet::Avx512Vnni:
       case InstructionSet::Avx512Bf16:
+      case InstructionSet::Amx:
         return;
     }
     hwy::DisableTargets(best - 1);

@@ -60,8 +60,7 @@ float log_sum_exp(const float* logits, int64_t n);
 // Exclusive or of all words: reads memory as fast as the machine can and needs every byte of it.
 uint64_t fold_words(const uint64_t* words, int64_t count);
 
-// Name of the instruction set the kernels run with, e.g. "AVX2" or "AVX3+BF16" (bfloat16 dot products are
-// native).
-const char* instruction_set();
+// What Highway's kernels were dispatched to, e.g. "AVX2" or "AVX3_ZEN4".
+const char* highway_target();
 
 }  // namespace kraken::cpu

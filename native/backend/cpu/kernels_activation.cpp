@@ -148,7 +148,7 @@ constexpr int64_t kWorkPerElement = 8;
 // Null pointers where this machine (or its cap) has no AVX512_BF16.
 const Bf16Kernels& bf16_kernels() {
   static const Bf16Kernels kernels =
-      allowed_instruction_set() == InstructionSet::Avx512Bf16 ? avx512_bf16_kernels() : Bf16Kernels{};
+      allowed_instruction_set() >= InstructionSet::Avx512Bf16 ? avx512_bf16_kernels() : Bf16Kernels{};
   return kernels;
 }
 

@@ -78,8 +78,6 @@ const char* target_name() {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include <string>
-
 #include "backend/cpu/instruction_set.h"
 
 namespace kraken::cpu {
@@ -101,14 +99,9 @@ float log_sum_exp(const float* logits, int64_t n) {
   return HWY_DYNAMIC_DISPATCH(log_sum_exp_of)(logits, n);
 }
 
-const char* instruction_set() {
-  static const std::string name = [] {
-    cap_highway_targets();
-    std::string target = HWY_DYNAMIC_DISPATCH(target_name)();
-    if (allowed_instruction_set() == InstructionSet::Avx512Bf16) target += "+BF16";
-    return target;
-  }();
-  return name.c_str();
+const char* highway_target() {
+  cap_highway_targets();
+  return HWY_DYNAMIC_DISPATCH(target_name)();
 }
 
 }  // namespace kraken::cpu

@@ -37,7 +37,7 @@ std::unique_ptr<LinearKernel> make_panel_linear(const PanelKernel& kernel, const
 // Whether oneDNN multiplies bfloat16 in AMX tiles here.
 bool onednn_has_matrix_tiles();
 
-// Null when oneDNN would not run these shapes with its batch-reduce ("brg") kernel for every M.
+// Null when oneDNN would not run these shapes with one batch-reduce ("brg") kernel at every M.
 std::unique_ptr<LinearKernel> make_onednn_linear(const LinearSpec& spec);
 
 }  // namespace kraken::cpu

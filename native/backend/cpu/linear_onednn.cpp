@@ -202,8 +202,9 @@ std::unique_ptr<LinearKernel> make_onednn_linear(const LinearSpec& spec) {
     const memory::desc any = dense(spec.k, spec.n, spec.compute, Tag::any);
     const auto packing = describe(spec, kPackingRows, any);
     if (!is_batch_reduce(packing)) return nullptr;
+    const std::string name = packing.impl_info_str();
     for (const int64_t rows : {int64_t{1}, int64_t{7}, int64_t{64}, kPackingRows, spec.max_rows}) {
-      if (!is_batch_reduce(describe(spec, rows, packing.weights_desc()))) return nullptr;
+      if (describe(spec, rows, packing.weights_desc()).impl_info_str() != name) return nullptr;
     }
     return translating_errors([&] { return std::make_unique<OneDnnLinear>(spec, packing); });
   } catch (const dnnl::error&) {
