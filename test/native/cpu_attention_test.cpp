@@ -161,6 +161,7 @@ std::vector<AttentionShape> shapes() {
     all.push_back({1, 4, 2, 128, dtype});
     all.push_back({2, 6, 1, 38, dtype});
     all.push_back({1, 1, 1, 209, dtype});
+    all.push_back({1, 2, 1, 25, dtype});
     all.push_back({1, 7, 1, 16, dtype});
   }
   return all;
@@ -279,6 +280,39 @@ TEST(CpuAttention, ExtremeScores) {
     const Values out = machine.step({{&story, &blocks, 0, 600}});
     expect_close(std::string(short_name(dtype)) + " extreme scores", out, reference(shape, story), 4e-3,
                  1e-2);
+  }
+}
+
+// Later keys score higher, so that what earlier blocks were relative to moves in the middle of a prompt: the
+// same bits in chunks of any size, and as close to float64.
+TEST(CpuAttention, RisingScores) {
+  for (const DType dtype : compute_dtypes()) {
+    const AttentionShape shape{1, 1, 1, 20, dtype};
+    const int tokens = 700;
+    Story story = make_story(shape, tokens, 13);
+    for (size_t t = 0; t < 700; ++t) {
+      for (size_t i = 0; i < 20; ++i) {
+        story.qkv.set(t * 60 + i, 1.0f);
+        story.qkv.set(t * 60 + 20 + i, static_cast<float>(t) / 64);
+      }
+    }
+    Machine machine(shape, 16, 1);
+    std::vector<int32_t> blocks;
+    const Values whole = machine.step({{&story, &blocks, 0, tokens}});
+    expect_close(std::string(short_name(dtype)) + " rising scores", whole, reference(shape, story),
+                 dtype == DType::BFloat16 ? 6e-3 : 2e-6, dtype == DType::BFloat16 ? 0.06 : 1e-5);
+    for (const int chunk : {1, 7, 100}) {
+      Machine fresh(shape, 16, 1);
+      std::vector<int32_t> own;
+      for (int past = 0; past < tokens; past += chunk) {
+        const int length = std::min(chunk, tokens - past);
+        const Values part = fresh.step({{&story, &own, past, length}});
+        for (int t = 0; t < length; ++t) {
+          ASSERT_EQ(token_bytes(shape, part, length, t), token_bytes(shape, whole, tokens, past + t))
+              << short_name(dtype) << " chunk " << chunk << " token " << past + t;
+        }
+      }
+    }
   }
 }
 

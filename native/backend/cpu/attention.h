@@ -11,11 +11,10 @@
 
 namespace kraken::cpu {
 
-// One KV block of one layer holds kBlockTokens tokens of every (way, key/value head):
-// K [ceil(hd/2)][64 tokens][2] and V [64/2 tokens][hd rounded up to 16][2] in bfloat16 pairs (with single
-// float32 units instead of pairs in float32: K [hd][64], V [64][hd rounded up to 16]), so that append
-// transposes and the tile only multiplies. A block needs no clearing before its first or next use: whatever
-// it holds is either overwritten or masked.
+// One KV block of one layer holds kBlockTokens tokens of every (way, key/value head), in the layout that the
+// tile functions read (KvLayout in attention_kernels.h), so that append transposes and the tile only
+// multiplies. A block needs no clearing before its first or next use: whatever it holds is either overwritten
+// or masked.
 inline constexpr int kBlockTokens = 64;
 
 struct AttentionShape {

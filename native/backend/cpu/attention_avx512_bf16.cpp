@@ -1,16 +1,12 @@
 // Attention in bfloat16 with float32 sums, for CPUs with AVX512_BF16. Compiled with those flags and reached
-// only when the CPU has them. K [ceil(head_dim / 2)][64 tokens][2], V [64 / 2 tokens][head_dim to 16][2]: a
-// pair is one 32-bit unit of vdpbf16ps. The last pair of an odd head_dim holds a zero in K and in the query;
-// the last pair of an odd number of tokens holds a zero in V, because 0 · what an earlier user of the block
-// left there could be NaN.
-#include "backend/cpu/attention_kernels.h"
+// only when the CPU has them. A unit of KvLayout is what vdpbf16ps multiplies: a pair of bfloat16.
+#include "backend/cpu/attention_walk.h"
 
 #if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 
 #include <immintrin.h>
 
-#include <cstring>
-
+#include "backend/cpu/avx512_masks.h"
 #include "backend/cpu/exp2_avx512.h"
 #include "backend/cpu/unroll.h"
 
@@ -28,14 +24,44 @@ inline __m512 dot(__m512 sum, __m512i a, __m512i b) {
   return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
 }
 
-inline __mmask32 first_halves(int count) {
-  if (count <= 0) return 0;
-  return count >= 32 ? ~__mmask32{0} : static_cast<__mmask32>((uint32_t{1} << count) - 1);
+// Maximum of each of four vectors, in the 128-bit lane of its number.
+inline __m512 maxima_of(__m512 a, __m512 b, __m512 c, __m512 d) {
+  const __m512 ab = _mm512_max_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+  const __m512 cd = _mm512_max_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+  __m512 all = _mm512_max_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+  all = _mm512_max_ps(all, _mm512_permute_ps(all, 0x4e));
+  return _mm512_max_ps(all, _mm512_permute_ps(all, 0xb1));
 }
 
+// Moves the references of four rows up where `maxima` ask for it, and says whether. Returns the references,
+// scaled.
+inline __m512 update_references(RowGroup& group, int quad, __m512 maxima, bool& moved) {
+  const __m512 scale = _mm512_set1_ps(group.scale);
+  const __m512 old = _mm512_load_ps(group.reference + quad * 16);
+  const __m512 limit = _mm512_add_ps(old, _mm512_set1_ps(kReferenceSlack / group.scale));
+  const __mmask16 grown = _mm512_cmp_ps_mask(maxima, limit, _CMP_GT_OQ);
+  const __m512 one = _mm512_set1_ps(1.0f);
+  if (grown == 0) {
+    _mm512_store_ps(group.rescale + quad * 16, one);
+    return _mm512_mul_ps(old, scale);
+  }
+  const __m512 now = _mm512_mask_mov_ps(old, grown, maxima);
+  const __m512 rescale = exp2_short(_mm512_mul_ps(_mm512_sub_ps(old, now), scale));
+  _mm512_store_ps(group.rescale + quad * 16, _mm512_mask_mov_ps(one, grown, rescale));
+  _mm512_store_ps(group.reference + quad * 16, now);
+  moved = true;
+  return _mm512_mul_ps(now, scale);
+}
+
+uint16_t* probabilities(const RowGroup& group, int row) {
+  return reinterpret_cast<uint16_t*>(group.probabilities) + row * kPendingKeys;
+}
+
+// probability[r][key] = 2^(scale · (q[r] · k[key] - reference[r])) for kVectors vectors of keys, 0 for keys
+// that the row does not see, and for the rest of the last pair of vectors. The scores never leave the
+// registers.
 template <int kRows, int kVectors>
-void score_tile(const RowGroup& group, const uint32_t* k, int position, float* scores,
-                float (*maxima)[kMostLanes]) {
+bool score_tile(RowGroup& group, const uint32_t* k, int position, Ahead& ahead) {
   __m512 sum[kRows][kVectors];
   KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
@@ -43,12 +69,13 @@ void score_tile(const RowGroup& group, const uint32_t* k, int position, float* s
     for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
   }
   const auto* q = reinterpret_cast<const int*>(group.query);
-  const int units = (group.head_dim + 1) / 2;
-  const int pitch = group.padded / 2;
-  for (int unit = 0; unit < units; ++unit, k += kCacheBlock, ++q) {
+  const int units = group.layout->units;
+  const int pitch = query_pitch(*group.layout), key_vector = units * kKeyVector;
+  for (int unit = 0; unit < units; ++unit, k += kKeyVector, ++q) {
     __m512i key[kVectors];
     KRAKEN_UNROLL
-    for (int v = 0; v < kVectors; ++v) key[v] = _mm512_loadu_si512(k + v * 16);
+    for (int v = 0; v < kVectors; ++v) key[v] = _mm512_loadu_si512(k + v * key_vector);
+    ahead.fetch<kVectors>();
     KRAKEN_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const __m512i query = _mm512_set1_epi32(q[r * pitch]);
@@ -58,261 +85,231 @@ void score_tile(const RowGroup& group, const uint32_t* k, int position, float* s
   }
   if (position + kVectors * 16 > group.keys[0]) {
     const __m512 never = _mm512_set1_ps(-__builtin_inff());
-    const __m512i index = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     KRAKEN_UNROLL
     for (int r = 0; r < kRows; ++r) {
       KRAKEN_UNROLL
       for (int v = 0; v < kVectors; ++v) {
-        const __m512i seen = _mm512_set1_epi32(group.keys[r] - position - v * 16);
-        sum[r][v] = _mm512_mask_blend_ps(_mm512_cmplt_epi32_mask(index, seen), never, sum[r][v]);
+        const int seen = group.keys[r] - position - v * 16;
+        sum[r][v] = _mm512_mask_mov_ps(never, first_lanes(seen < 0 ? 0 : seen), sum[r][v]);
       }
     }
   }
+  __m512 most[kRows];
   KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    __m512 most = _mm512_load_ps(maxima[r]);
+    most[r] = sum[r][0];
     KRAKEN_UNROLL
-    for (int v = 0; v < kVectors; ++v) {
-      most = _mm512_max_ps(most, sum[r][v]);
-      _mm512_store_ps(scores + r * kKeyBlock + v * 16, sum[r][v]);
-    }
-    _mm512_store_ps(maxima[r], most);
+    for (int v = 1; v < kVectors; ++v) most[r] = _mm512_max_ps(most[r], sum[r][v]);
   }
+  constexpr int kQuads = (kRows + 3) / 4;
+  __m512 shifts[kQuads];
+  bool moved = false;
+  KRAKEN_UNROLL
+  for (int quad = 0; quad < kQuads; ++quad) {
+    const int r = quad * 4;
+    const auto row = [&](int i) { return most[r + i < kRows ? r + i : kRows - 1]; };
+    shifts[quad] = update_references(group, quad, maxima_of(row(0), row(1), row(2), row(3)), moved);
+  }
+  const __m512 scale = _mm512_set1_ps(group.scale);
+  KRAKEN_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const __m512 all = shifts[r / 4];
+    const __m512 shift = r % 4 == 0   ? _mm512_shuffle_f32x4(all, all, 0x00)
+                         : r % 4 == 1 ? _mm512_shuffle_f32x4(all, all, 0x55)
+                         : r % 4 == 2 ? _mm512_shuffle_f32x4(all, all, 0xaa)
+                                      : _mm512_shuffle_f32x4(all, all, 0xff);
+    uint16_t* to = probabilities(group, r) + position % kPendingKeys;
+    __m512 total = _mm512_load_ps(group.totals + r * kMostLanes);
+    if (moved) total = _mm512_mul_ps(total, _mm512_set1_ps(group.rescale[r * kReferencePitch]));
+    KRAKEN_UNROLL
+    for (int v = 0; v < kVectors; v += 2) {
+      const __m512 p0 = exp2_short(_mm512_fmsub_ps(sum[r][v], scale, shift));
+      if (v + 1 < kVectors) {
+        const __m512 p1 = exp2_short(_mm512_fmsub_ps(sum[r][v + 1], scale, shift));
+        _mm512_store_si512(to + v * 16, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(p1, p0)));
+        total = _mm512_add_ps(total, _mm512_add_ps(p0, p1));
+      } else {
+        _mm512_store_si512(to + v * 16,
+                           reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_setzero_ps(), p0)));
+        total = _mm512_add_ps(total, p0);
+      }
+    }
+    _mm512_store_ps(group.totals + r * kMostLanes, total);
+  }
+  ahead.fetch_rest();
+  return moved;
 }
 
+// sums[r][dims] += Σ probability[r][key] · v[key][dims] for the pending keys up to `end`.
 template <int kRows, int kVectors>
-void value_tile(const RowGroup& group, const std::byte* const* v_blocks, int columns,
-                const int* probabilities, bool first, int dim) {
+void value_tile(const RowGroup& group, const HeadCache& cache, int end, int dim, Ahead& ahead) {
   __m512 sum[kRows][kVectors];
+  const int body = group.layout->body;
   KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    const __m512 rescale = _mm512_set1_ps(group.rescale[r]);
-    const float* old = group.sum_of_values + r * group.padded + dim;
+    const float* old = group.sums + r * body + dim;
     KRAKEN_UNROLL
-    for (int v = 0; v < kVectors; ++v) {
-      sum[r][v] = first ? _mm512_setzero_ps() : _mm512_mul_ps(_mm512_load_ps(old + v * 16), rescale);
-    }
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_load_ps(old + v * 16);
   }
-  const int pairs = (columns + 1) / 2;
-  for (int at = 0; at < pairs; at += kCacheBlock / 2) {
-    const uint32_t* value = reinterpret_cast<const uint32_t*>(v_blocks[at / (kCacheBlock / 2)]) + dim;
-    const int end = pairs - at < kCacheBlock / 2 ? pairs - at : kCacheBlock / 2;
-    const int* p = probabilities + at;
-    for (int pair = 0; pair < end; ++pair, value += group.padded, ++p) {
-      __m512i loaded[kVectors];
+  for (int begin = group.pending; begin < end; begin += kCacheBlock) {
+    const auto* value =
+        reinterpret_cast<const uint32_t*>(block_of(cache, begin) + group.layout->v_offset) + dim;
+    const auto* p = reinterpret_cast<const int*>(probabilities(group, 0) + begin % kPendingKeys);
+    const int pairs = end - begin < kCacheBlock ? (end - begin + 1) / 2 : kCacheBlock / 2;
+    for (int pair = 0; pair < pairs; ++pair, value += body, ++p) {
+      __m512i weight[kRows];
       KRAKEN_UNROLL
-      for (int v = 0; v < kVectors; ++v) loaded[v] = _mm512_loadu_si512(value + v * 16);
+      for (int r = 0; r < kRows; ++r) weight[r] = _mm512_set1_epi32(p[r * (kPendingKeys / 2)]);
+      ahead.fetch<kVectors>();
       KRAKEN_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const __m512i weight = _mm512_set1_epi32(p[r * (kKeyBlock / 2)]);
+      for (int v = 0; v < kVectors; ++v) {
+        const __m512i loaded = _mm512_loadu_si512(value + v * 16);
         KRAKEN_UNROLL
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = dot(sum[r][v], weight, loaded[v]);
+        for (int r = 0; r < kRows; ++r) sum[r][v] = dot(sum[r][v], weight[r], loaded);
       }
     }
   }
   KRAKEN_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    float* to = group.sum_of_values + r * group.padded + dim;
+    float* to = group.sums + r * body + dim;
     KRAKEN_UNROLL
     for (int v = 0; v < kVectors; ++v) _mm512_store_ps(to + v * 16, sum[r][v]);
   }
 }
 
 template <int kRows>
-void score_rows(const RowGroup& group, const std::byte* block, int position, int width, float* scores,
-                float (*maxima)[kMostLanes]) {
-  const auto* k = reinterpret_cast<const uint32_t*>(block);
-  switch ((width + 15) / 16) {
+bool score_rows(RowGroup& group, const uint32_t* k, int position, Ahead& ahead) {
+  switch ((group.edge - position + 15) / 16) {
     case 1:
-      return score_tile<kRows, 1>(group, k, position, scores, maxima);
+      return score_tile<kRows, 1>(group, k, position, ahead);
     case 2:
-      return score_tile<kRows, 2>(group, k, position, scores, maxima);
+      return score_tile<kRows, 2>(group, k, position, ahead);
     case 3:
-      return score_tile<kRows, 3>(group, k, position, scores, maxima);
+      return score_tile<kRows, 3>(group, k, position, ahead);
     default:
-      return score_tile<kRows, 4>(group, k, position, scores, maxima);
+      return score_tile<kRows, 4>(group, k, position, ahead);
+  }
+}
+
+// The same for the dimensions in the V tail; lanes are added up at the end.
+template <int kRows>
+void tail_values(const RowGroup& group, const HeadCache& cache, int end) {
+  const int tail = group.layout->tail;
+  for (int d = 0; d < tail; ++d) {
+    float* sums = group.tail_sums + d * kMostLanes;
+    __m512 sum[kRows];
+    KRAKEN_UNROLL
+    for (int r = 0; r < kRows; ++r) sum[r] = _mm512_load_ps(sums + r * tail * kMostLanes);
+    for (int begin = group.pending; begin < end; begin += 32) {
+      const auto* value =
+          reinterpret_cast<const uint16_t*>(block_of(cache, begin) + group.layout->tail_offset) +
+          d * kCacheBlock + begin % kCacheBlock;
+      const __m512i loaded = _mm512_maskz_loadu_epi16(first_halves(end - begin), value);
+      KRAKEN_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        sum[r] = dot(sum[r], _mm512_load_si512(probabilities(group, r) + begin % kPendingKeys), loaded);
+      }
+    }
+    KRAKEN_UNROLL
+    for (int r = 0; r < kRows; ++r) _mm512_store_ps(sums + r * tail * kMostLanes, sum[r]);
   }
 }
 
 template <int kRows>
-void value_rows(const RowGroup& group, const std::byte* const* v_blocks, int columns,
-                const int* probabilities, bool first) {
+void value_rows(const RowGroup& group, const HeadCache& cache, int end, Ahead& ahead) {
+  const int body = group.layout->body;
   int dim = 0;
-  for (; dim + 64 <= group.padded; dim += 64) {
-    value_tile<kRows, 4>(group, v_blocks, columns, probabilities, first, dim);
+  if constexpr (kRows * 8 < 32) {
+    for (; dim + 112 <= body; dim += 112) value_tile<kRows, 7>(group, cache, end, dim, ahead);
   }
-  switch ((group.padded - dim) / 16) {
+  for (; dim + 64 <= body; dim += 64) value_tile<kRows, 4>(group, cache, end, dim, ahead);
+  switch ((body - dim) / 16) {
     case 1:
-      return value_tile<kRows, 1>(group, v_blocks, columns, probabilities, first, dim);
+      value_tile<kRows, 1>(group, cache, end, dim, ahead);
+      break;
     case 2:
-      return value_tile<kRows, 2>(group, v_blocks, columns, probabilities, first, dim);
+      value_tile<kRows, 2>(group, cache, end, dim, ahead);
+      break;
     case 3:
-      return value_tile<kRows, 3>(group, v_blocks, columns, probabilities, first, dim);
+      value_tile<kRows, 3>(group, cache, end, dim, ahead);
+      break;
     default:
-      return;
+      break;
   }
+  tail_values<kRows>(group, cache, end);
+  ahead.fetch_rest();
 }
 
 struct BFloat16Kernel {
-  static void pack_queries(const RowGroup& group, const void* const* rows, std::byte* packed) {
-    auto* to = reinterpret_cast<uint16_t*>(packed);
-    for (int r = 0; r < group.rows; ++r, to += group.padded) {
+  static void begin(RowGroup& group, const void* const* rows) {
+    const KvLayout& layout = *group.layout;
+    auto* to = reinterpret_cast<uint16_t*>(group.query);
+    const int pitch = 2 * query_pitch(layout);
+    for (int r = 0; r < group.rows; ++r, to += pitch) {
       const auto* from = static_cast<const uint16_t*>(rows[r]);
-      for (int i = 0; i < group.padded; i += 32) {
-        const __m512i part = _mm512_maskz_loadu_epi16(first_halves(group.head_dim - i), from + i);
-        _mm512_mask_storeu_epi16(to + i, first_halves(group.padded - i), part);
+      for (int i = 0; i < pitch; i += 32) {
+        _mm512_store_si512(to + i, _mm512_maskz_loadu_epi16(first_halves(layout.head_dim - i), from + i));
       }
+    }
+    const auto clear = [](float* floats, int count) {
+      for (int i = 0; i < count; i += 16) _mm512_store_ps(floats + i, _mm512_setzero_ps());
+    };
+    clear(group.sums, group.rows * layout.body);
+    clear(group.tail_sums, group.rows * layout.tail * kMostLanes);
+    clear(group.totals, group.rows * kMostLanes);
+    for (int quad = 0; quad < 2; ++quad) {
+      _mm512_store_ps(group.reference + quad * 16, _mm512_set1_ps(-__builtin_inff()));
     }
   }
 
-  static void score(const RowGroup& group, const std::byte* k, int position, int width, float* scores,
-                    float (*maxima)[kMostLanes]) {
-    KRAKEN_DISPATCH_ROWS(group.rows, score_rows, group, k, position, width, scores, maxima);
+  static bool score(RowGroup& group, const std::byte* block, int position, Ahead& ahead) {
+    KRAKEN_DISPATCH_ROWS(group.rows, score_rows, group, reinterpret_cast<const uint32_t*>(block), position,
+                         ahead);
   }
 
-  static void softmax(RowGroup& group, const float (*maxima)[kMostLanes], int columns, const float* scores,
-                      std::byte* probabilities) {
-    const __m512 scale = _mm512_set1_ps(group.scale);
-    const int vectors = (columns + 15) / 16;
+  static void rescale(RowGroup& group) {
+    const auto multiply = [](float* floats, int count, __m512 by) {
+      for (int i = 0; i < count; i += 16)
+        _mm512_store_ps(floats + i, _mm512_mul_ps(_mm512_load_ps(floats + i), by));
+    };
+    const int body = group.layout->body, tail = group.layout->tail * kMostLanes;
     for (int r = 0; r < group.rows; ++r) {
-      const float here = _mm512_reduce_max_ps(_mm512_load_ps(maxima[r]));
-      const float maximum = here > group.maximum[r] ? here : group.maximum[r];
-      const __m512 shift = _mm512_set1_ps(maximum * group.scale);
-      const __m512 rescale = exp2_short(_mm512_set1_ps((group.maximum[r] - maximum) * group.scale));
-      const float* from = scores + r * kKeyBlock;
-      auto* to = reinterpret_cast<uint16_t*>(probabilities) + r * kKeyBlock;
-      __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
-      int v = 0;
-      for (; v + 2 <= vectors; v += 2) {
-        const __m512 p0 = exp2_short(_mm512_fmsub_ps(_mm512_load_ps(from + v * 16), scale, shift));
-        const __m512 p1 = exp2_short(_mm512_fmsub_ps(_mm512_load_ps(from + v * 16 + 16), scale, shift));
-        _mm512_store_si512(to + v * 16, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(p1, p0)));
-        even = _mm512_add_ps(even, p0);
-        odd = _mm512_add_ps(odd, p1);
-      }
-      if (v < vectors) {
-        const __m512 p0 = exp2_short(_mm512_fmsub_ps(_mm512_load_ps(from + v * 16), scale, shift));
-        _mm256_store_si256(reinterpret_cast<__m256i*>(to + v * 16),
-                           reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(p0)));
-        even = _mm512_add_ps(even, p0);
-      }
-      const __m512 total = _mm512_set1_ps(_mm512_reduce_add_ps(_mm512_add_ps(even, odd)));
-      group.total[r] = _mm512_cvtss_f32(_mm512_fmadd_ps(_mm512_set1_ps(group.total[r]), rescale, total));
-      group.rescale[r] = _mm512_cvtss_f32(rescale);
-      group.maximum[r] = maximum;
+      const __m512 by = _mm512_set1_ps(group.rescale[r * kReferencePitch]);
+      multiply(group.sums + r * body, body, by);
+      multiply(group.tail_sums + r * tail, tail, by);
     }
   }
 
-  static void weigh_values(const RowGroup& group, const std::byte* const* v_blocks, int columns,
-                           const std::byte* probabilities, bool first) {
-    KRAKEN_DISPATCH_ROWS(group.rows, value_rows, group, v_blocks, columns,
-                         reinterpret_cast<const int*>(probabilities), first);
+  static void weigh_values(const RowGroup& group, const HeadCache& cache, int end, Ahead& ahead) {
+    KRAKEN_DISPATCH_ROWS(group.rows, value_rows, group, cache, end, ahead);
   }
 
   static void finish(const RowGroup& group, void* const* rows) {
+    const int body = group.layout->body, tail = group.layout->tail;
+    const int dense = group.layout->head_dim - tail;
     for (int r = 0; r < group.rows; ++r) {
-      const __m512 inverse = _mm512_set1_ps(1.0f / group.total[r]);
-      const float* from = group.sum_of_values + r * group.padded;
+      const __m512 inverse =
+          _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(_mm512_load_ps(group.totals + r * kMostLanes)));
+      const float* from = group.sums + r * body;
       auto* to = static_cast<uint16_t*>(rows[r]);
-      for (int i = 0; i < group.head_dim; i += 16) {
-        const int rest = group.head_dim - i;
-        const auto mask = static_cast<__mmask16>(rest >= 16 ? 0xffff : (1 << rest) - 1);
+      for (int i = 0; i < dense; i += 16) {
         const __m512 value = _mm512_mul_ps(_mm512_load_ps(from + i), inverse);
-        _mm256_mask_storeu_epi16(to + i, mask, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
+        _mm256_mask_storeu_epi16(to + i, first_lanes(dense - i),
+                                 reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
+      }
+      for (int d = 0; d < tail; ++d) {
+        const __m512 sum = _mm512_load_ps(group.tail_sums + (r * tail + d) * kMostLanes);
+        const __m512 value = _mm512_mul_ps(_mm512_set1_ps(_mm512_reduce_add_ps(sum)), inverse);
+        _mm256_mask_storeu_epi16(to + dense + d, 1, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
       }
     }
   }
 };
 
-// rows[i] holds 16 units of token i; column u of the result is written to to[u · pitch].
-inline void transpose_16x16(const __m512i (&rows)[16], uint32_t* to, int pitch, int units) {
-  __m512i a[16], b[16];
-  for (int i = 0; i < 16; i += 2) {
-    a[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
-    a[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    b[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]);
-    b[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
-    b[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]);
-    b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
-  }
-  // b[4i + j]: in 128-bit lane l, unit 4l + j of tokens 4i .. 4i + 3.
-  for (int j = 0; j < 4; ++j) {
-    const __m512i low01 = _mm512_shuffle_i32x4(b[j], b[4 + j], 0x44),
-                  high01 = _mm512_shuffle_i32x4(b[j], b[4 + j], 0xee);
-    const __m512i low23 = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0x44),
-                  high23 = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0xee);
-    const __m512i columns[4] = {
-        _mm512_shuffle_i32x4(low01, low23, 0x88), _mm512_shuffle_i32x4(low01, low23, 0xdd),
-        _mm512_shuffle_i32x4(high01, high23, 0x88), _mm512_shuffle_i32x4(high01, high23, 0xdd)};
-    for (int l = 0; l < 4; ++l) {
-      if (4 * l + j < units) _mm512_storeu_si512(to + (4 * l + j) * pitch, columns[l]);
-    }
-  }
-}
-
-void append_keys(const AppendJob& job) {
-  auto* k = reinterpret_cast<uint32_t*>(job.k) + job.first_slot;
-  const int units = (job.head_dim + 1) / 2;
-  int t = 0;
-  for (; t + 16 <= job.count; t += 16) {
-    for (int unit = 0; unit < units; unit += 16) {
-      __m512i rows[16];
-      const __mmask32 mask = first_halves(job.head_dim - 2 * unit);
-      for (int i = 0; i < 16; ++i) {
-        rows[i] = _mm512_maskz_loadu_epi16(
-            mask, reinterpret_cast<const uint16_t*>(job.key + static_cast<size_t>(t + i) * job.row_bytes) +
-                      2 * unit);
-      }
-      transpose_16x16(rows, k + unit * kCacheBlock + t, kCacheBlock, units - unit);
-    }
-  }
-  for (; t < job.count; ++t) {
-    const auto* from = reinterpret_cast<const uint16_t*>(job.key + static_cast<size_t>(t) * job.row_bytes);
-    for (int unit = 0; unit < units; ++unit) {
-      const uint32_t high = 2 * unit + 1 < job.head_dim ? from[2 * unit + 1] : 0;
-      k[unit * kCacheBlock + t] = uint32_t{from[2 * unit]} | high << 16;
-    }
-  }
-}
-
-void append_values(const AppendJob& job) {
-  const int padded = padded_dim(job.head_dim);
-  auto* v = reinterpret_cast<uint32_t*>(job.v);
-  const auto row = [&](int t) {
-    return reinterpret_cast<const uint16_t*>(job.value + static_cast<size_t>(t) * job.row_bytes);
-  };
-  int t = 0;
-  if (job.first_slot % 2 != 0) {  // completes a pair whose first token came in an earlier step
-    auto* pair = v + (job.first_slot / 2) * padded;
-    const uint16_t* from = row(0);
-    for (int i = 0; i < job.head_dim; ++i) pair[i] = (pair[i] & 0xffffu) | uint32_t{from[i]} << 16;
-    t = 1;
-  }
-  for (; t < job.count; t += 2) {
-    auto* pair = v + ((job.first_slot + t) / 2) * padded;
-    const bool whole = t + 1 < job.count;
-    for (int i = 0; i < padded; i += 16) {
-      const __mmask16 mask =
-          static_cast<__mmask16>(first_halves(job.head_dim - i > 16 ? 16 : job.head_dim - i));
-      const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, row(t) + i));
-      const __m512i high = whole ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, row(t + 1) + i))
-                                 : _mm512_setzero_si512();
-      _mm512_storeu_si512(pair + i, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
-    }
-  }
-}
-
-void append_tokens(const AppendJob& job) {
-  append_keys(job);
-  append_values(job);
-}
-
 }  // namespace
 
 AttentionKernels avx512_bf16_attention_kernels() {
-  return {append_tokens, attend_rows<BFloat16Kernel>};
+  return {scratch_bytes<BFloat16Kernel>, append_avx512_bf16, attend_rows<BFloat16Kernel>};
 }
 
 }  // namespace kraken::cpu
@@ -322,7 +319,7 @@ AttentionKernels avx512_bf16_attention_kernels() {
 namespace kraken::cpu {
 
 AttentionKernels avx512_bf16_attention_kernels() {
-  return {nullptr, nullptr};
+  return {nullptr, nullptr, nullptr};
 }
 
 }  // namespace kraken::cpu
