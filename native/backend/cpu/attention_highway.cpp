@@ -166,8 +166,9 @@ void tail_values(const RowGroup& group, const HeadCache& cache, int end) {
         const float* value =
             reinterpret_cast<const float*>(block_of(cache, begin) + group.layout->tail_offset) +
             d * kCacheBlock + begin % kCacheBlock;
-        const auto left = static_cast<size_t>(end - begin);
-        const VF loaded = end - begin < lanes ? load_tail(value, left) : load(value);
+        const int left = end - begin;  // a vector of one lane has no tail
+        const bool whole = lanes == 1 || left >= lanes;
+        const VF loaded = whole ? load(value) : load_tail(value, static_cast<size_t>(left));
         sum = hn::MulAdd(hn::Load(df, probabilities(group, r) + begin % kPendingKeys), loaded, sum);
       }
       hn::Store(sum, df, at);
