@@ -1,0 +1,95 @@
+/** The comparison as people read it: on a terminal and in docs/performance.md. */
+import { columns, markdownTable } from "../../lib/cli/columns.js";
+import { bytes } from "../../lib/cli/output.js";
+import type { Interval } from "../../lib/report/statistics.js";
+import { type Model, models } from "./options.js";
+import { baseline, figure, headlines, type PeerResult, type PeersReport } from "./results.js";
+
+const fixed = (value: number) => value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0);
+const interval = ({ estimate, low, high }: Interval) =>
+  `${estimate.toFixed(2)} (${low.toFixed(2)}–${high.toFixed(2)})`;
+
+/** "ttft@128" → "TTFT at 128". */
+export function metricName(metric: string): string {
+  const [phase, context] = metric.split("@");
+  return phase === "ttft" ? `TTFT at ${context}` : `decode at ${context}`;
+}
+
+export const peerName = ({ runtime, dtype }: PeerResult) => `${runtime} ${dtype}`;
+
+function status({ check, reason, status }: PeerResult): string {
+  if (status === "not measured") return `not measured: ${reason}`;
+  if (!check) return "";
+  const error = Math.max(check.prefill, check.decode).toExponential(1);
+  return status === "failed" ? `failed: ${error}, at most ${check.tolerance}` : error;
+}
+
+const modelsIn = ({ results }: PeersReport): Model[] => [...new Set(results.map(({ model }) => model))];
+
+function header(report: PeersReport): string[] {
+  return [
+    "",
+    ...report.metrics.flatMap((metric) => [`${metricName(metric)}, ms`, "× ours (95 %)"]),
+    "logits' error",
+  ];
+}
+
+function row(report: PeersReport, result: PeerResult): string[] {
+  const cells = report.metrics.flatMap((metric) => {
+    if (result.status !== "measured" || !result.samplesMs[metric]) return ["–", ""];
+    const { medianMs, ratio } = figure(report, result, metric);
+    const itself = result === baseline(report, result.model);
+    return [fixed(medianMs), itself ? "1" : ratio ? interval(ratio) : "–"];
+  });
+  return [peerName(result), ...cells, status(result)];
+}
+
+const rows = (report: PeersReport, model: Model) =>
+  report.results.filter((result) => result.model === model).map((result) => row(report, result));
+
+function headlineText(report: PeersReport, model: Model): string {
+  return headlines(report, model)
+    .map(({ metric, peer, ratio }) => {
+      const times = ratio ? interval(ratio) : "–";
+      return `${metricName(metric)}: ${times} times as fast as the fastest peer, ${peerName(peer)}`;
+    })
+    .join("; ");
+}
+
+function environmentText({ environment: e, rounds, threads, results }: PeersReport): string {
+  const versions = new Map(results.flatMap((result) => Object.entries(result.versions)));
+  const libraries = [...versions].map(([name, version]) => `${name} ${version}`).join(", ");
+  return (
+    `${e.date.slice(0, 10)}, commit ${e.commit}. ${e.cpu}, ${e.cores} cores, ${e.clockMHz} MHz, ${bytes(e.memoryBytes)}, ` +
+    `${e.system}, Node ${e.node}; ${libraries}. Medians of ${rounds} rounds in which all take turns; ` +
+    `${threads} threads each (ours: ${threads} ranks of one), batch 1.`
+  );
+}
+
+export function terminalText(report: PeersReport): string {
+  const tables = modelsIn(report).map((model) => {
+    const headline = headlineText(report, model);
+    return `${models[model]}\n${columns(header(report), rows(report, model), 1)}${headline && `${headline}\n`}`;
+  });
+  return `${tables.join("\n")}\n${environmentText(report)}\n`;
+}
+
+/** A section of docs/performance.md. `chart`: the path of its picture, as the page names it. */
+export function markdownText(report: PeersReport, chart?: string): string {
+  const tables = modelsIn(report).map((model) => {
+    const headline = headlineText(report, model);
+    const table = markdownTable(header(report), rows(report, model));
+    return `### ${models[model]}\n\n${table}${headline && `\n${headline}.\n`}`;
+  });
+  return [
+    "## Beside other runtimes\n",
+    `${environmentText(report)}\n`,
+    "Same weights, same prompts, the same minutes. TTFT runs from token ids to the first token in the caller's own " +
+      "language; decode is per token, the mean of 16, greedy. A ratio above 1 is slower than ours; in brackets its " +
+      "95 % bootstrap interval. The error is the largest of a logit, relative to the largest, against ours in " +
+      "float32.\n",
+    ...(chart ? [`![Time of every runtime, relative to ours](${chart})\n`] : []),
+    ...tables,
+    `    ${report.command}\n`,
+  ].join("\n");
+}
