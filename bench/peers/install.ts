@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { sha256 } from "../../lib/file-hash.js";
+import { sha256OfFiles } from "../../lib/file-hash.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
@@ -50,7 +50,7 @@ async function once(
   size: string,
   install: () => Promise<void>,
 ): Promise<void> {
-  const wanted = await sha256(list);
+  const wanted = (await sha256OfFiles([list])).join();
   if ((await readFile(stamp, "utf8").catch(() => "")) === wanted) return;
   note(`installing ${what} into ${cache}: ${size}`);
   await mkdir(cache, { recursive: true });

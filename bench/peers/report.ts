@@ -1,6 +1,7 @@
 /** The comparison as people read it: on a terminal and in docs/performance.md. */
-import { columns, markdownTable } from "../../lib/cli/columns.js";
+
 import { bytes } from "../../lib/cli/output.js";
+import { columns, markdownTable } from "../../lib/report/columns.js";
 import type { Interval } from "../../lib/report/statistics.js";
 import { type Model, models } from "./options.js";
 import { baseline, figure, headlines, type PeerResult, type PeersReport } from "./results.js";
