@@ -9,7 +9,6 @@ export function addBench(program: Command, context: Context): void {
   const command = program
     .command("bench")
     .description("measure: time to first token of several architectures, decoding, serving")
-    .helpCommand(false)
     .helpOption("-h, --help", "show help");
   addBenchGrid(command, context, "prefill");
   addBenchGrid(command, context, "decode");
