@@ -44,13 +44,14 @@ export function chartSpec(report: PeersReport): object {
   const all = bars(report);
   const panel = (model: string, metric: string) => {
     const values = all.filter((bar) => bar.model === model && bar.metric === metric);
+    values.sort((a, b) => a.ms - b.ms);
     return {
       title: { text: `${model}, ${metric}`, anchor: "start", fontSize: 12 },
       width: 260,
       height: { step: 17 },
       data: { values },
       encoding: {
-        y: { field: "peer", type: "nominal", sort: { field: "ms" }, title: null },
+        y: { field: "peer", type: "nominal", sort: null, title: null },
         x: { field: "ms", type: "quantitative", title: "ms", axis: { tickCount: 4 } },
       },
       layer: [

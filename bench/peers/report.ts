@@ -48,13 +48,12 @@ function row(report: PeersReport, result: PeerResult): string[] {
 const rows = (report: PeersReport, model: Model) =>
   report.results.filter((result) => result.model === model).map((result) => row(report, result));
 
-function headlineText(report: PeersReport, model: Model): string {
-  return headlines(report, model)
-    .map(({ metric, peer, ratio }) => {
-      const times = ratio ? interval(ratio) : "–";
-      return `${metricName(metric)}: ${times} times as fast as the fastest peer, ${peerName(peer)}`;
-    })
-    .join("; ");
+/** One sentence for each metric. */
+function headlineLines(report: PeersReport, model: Model): string[] {
+  return headlines(report, model).map(({ metric, peer, ratio }) => {
+    const times = ratio ? interval(ratio) : "–";
+    return `${metricName(metric)}: ours is ${times} times as fast as the fastest peer, ${peerName(peer)}.`;
+  });
 }
 
 function environmentText({ environment: e, rounds, threads, results }: PeersReport): string {
@@ -69,8 +68,9 @@ function environmentText({ environment: e, rounds, threads, results }: PeersRepo
 
 export function terminalText(report: PeersReport): string {
   const tables = modelsIn(report).map((model) => {
-    const headline = headlineText(report, model);
-    return `${models[model]}\n${columns(header(report), rows(report, model), 1)}${headline && `${headline}\n`}`;
+    const text = columns(header(report), rows(report, model), 1);
+    const headline = headlineLines(report, model).map((line) => `${line}\n`);
+    return `${models[model]}\n${text}${headline.join("")}`;
   });
   return `${tables.join("\n")}\n${environmentText(report)}\n`;
 }
@@ -78,9 +78,9 @@ export function terminalText(report: PeersReport): string {
 /** A section of docs/performance.md. `chart`: the path of its picture, as the page names it. */
 export function markdownText(report: PeersReport, chart?: string): string {
   const tables = modelsIn(report).map((model) => {
-    const headline = headlineText(report, model);
     const table = markdownTable(header(report), rows(report, model));
-    return `### ${models[model]}\n\n${table}${headline && `\n${headline}.\n`}`;
+    const headline = headlineLines(report, model).map((line) => `- ${line}\n`);
+    return `### ${models[model]}\n\n${table}\n${headline.join("")}`;
   });
   return [
     "## Beside other runtimes\n",
