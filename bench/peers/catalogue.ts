@@ -49,9 +49,9 @@ export const weights = (artifacts: Artifacts): Promise<string> =>
     buildEngine({ random: models[artifacts.model], output, ranks: 1, dtype: "float32" }),
   );
 
-function exported(artifacts: Artifacts, exporter: string, dtype: PeerDType): Promise<string> {
-  return artifact(artifacts, `${exporter}-${dtype}`, async (path) => {
-    await execute(python, [file(`python/${exporter}.py`), await weights(artifacts), path, dtype]);
+function exported(artifacts: Artifacts, format: "onnx" | "gguf", dtype: PeerDType): Promise<string> {
+  return artifact(artifacts, `${dtype}.${format}`, async (path) => {
+    await execute(python, [file(`python/export_${format}.py`), await weights(artifacts), path, dtype]);
   });
 }
 
@@ -61,7 +61,7 @@ const onnx: Pick<Kind, "dtypes" | "models" | "prepare"> = {
   dtypes: ["float32", "int8"],
   models: all,
   prepare: async (artifacts, dtype) => ({
-    model: await exported(artifacts, "export_onnx", dtype),
+    model: await exported(artifacts, "onnx", dtype),
     threads: artifacts.threads,
   }),
 };
@@ -88,7 +88,6 @@ const kinds: Record<Runtime, Kind> = {
         const random = models[artifacts.model];
         return buildEngine({ random, output, ranks: artifacts.threads, dtype: dtype as DType });
       }),
-      threads: artifacts.threads,
     }),
     command: node("kraken-engine"),
   },
@@ -105,7 +104,7 @@ const kinds: Record<Runtime, Kind> = {
     models: ["gpt2"],
     install: () => Promise.all([installPython(), installLlama()]).then(() => {}),
     prepare: async (artifacts, dtype) => ({
-      model: await exported(artifacts, "export_gguf", dtype),
+      model: await exported(artifacts, "gguf", dtype),
       threads: artifacts.threads,
     }),
     command: node("llama"),

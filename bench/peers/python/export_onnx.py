@@ -5,6 +5,7 @@ every block's keys and values [1,h,tokens,hd] as outputs; decode.onnx reads thos
 """
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 import torch.nn as nn
@@ -62,21 +63,24 @@ def export(weights: str, output: Path) -> None:
             input_names=input_names, output_names=["logits", *states], dynamic_shapes=dynamic_shapes)
 
 
-def quantize(output: Path) -> None:
+def quantize(source: Path, output: Path) -> None:
     """Weights to int8 per output channel, activations to uint8 as they come: ONNX Runtime's own recipe for a CPU."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    for name in ("prefill", "decode"):
-        path = output / f"{name}.onnx"
-        quantize_dynamic(path, path, per_channel=True, weight_type=QuantType.QInt8, use_external_data_format=True)
+    for name in ("prefill.onnx", "decode.onnx"):
+        quantize_dynamic(source / name, output / name, per_channel=True, weight_type=QuantType.QInt8,
+                         use_external_data_format=True)
 
 
 def main(weights: str, directory: str, dtype: str) -> None:
     output = Path(directory)
     output.mkdir(parents=True)
-    export(weights, output)
     if dtype == "int8":
-        quantize(output)
+        with TemporaryDirectory(dir=output.parent) as whole:
+            export(weights, Path(whole))
+            quantize(Path(whole), output)
+    else:
+        export(weights, output)
 
 
 main(*sys.argv[1:4])
