@@ -63,7 +63,8 @@ export function relativeError(actual: Float32Array, reference: Float32Array): nu
   let [largest, scale] = [0, 0];
   for (let i = 0; i < reference.length; i++) {
     const difference = Math.abs(actual[i]! - reference[i]!);
-    if (!(difference <= largest)) largest = difference; // NaN stays
+    if (Number.isNaN(difference)) return Number.NaN;
+    largest = Math.max(largest, difference);
     scale = Math.max(scale, Math.abs(reference[i]!));
   }
   return largest / scale;
