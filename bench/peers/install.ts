@@ -72,16 +72,20 @@ export function installPython(): Promise<void> {
 // Install scripts are left out, which would download, and optional packages, which hold CUDA and Vulkan builds.
 const npmFlags = ["--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"];
 
+const llamaStamp = join(cache, "llama-installed");
+
 /** onnxruntime-node, node-llama-cpp, and what draws the chart. */
 export function installNode(): Promise<void> {
-  const stamp = join(cache, "node_modules", "installed");
+  const stamp = join(cache, "node-installed");
   const list = join(here, "package-lock.json");
   const what = "onnxruntime-node, node-llama-cpp and vega";
   return once(stamp, list, what, "about 150 MB to download and 400 MB on disk", async () => {
     for (const name of ["package.json", "package-lock.json"]) {
       await copyFile(join(here, name), join(cache, name));
     }
-    await execute("npm", ["ci", ...npmFlags]);
+    // Not `npm ci`: it refuses a lock file that lacks other platforms' optional packages, wanted or not.
+    await execute("npm", ["install", ...npmFlags]);
+    await rm(llamaStamp, { force: true }); // it is no dependency, so npm has removed it
   });
 }
 
@@ -93,8 +97,7 @@ export async function installLlama(): Promise<void> {
   const name =
     platform === "darwin" ? `mac-${arch}${arch === "arm64" ? "-metal" : ""}` : `${platform}-${arch}`;
   const { dependencies } = JSON.parse(await readFile(list, "utf8"));
-  const stamp = join(cache, "node_modules", "@node-llama-cpp", `${name}.installed`);
-  return once(stamp, list, "llama.cpp", "30 MB", () =>
+  return once(llamaStamp, list, "llama.cpp", "30 MB", () =>
     execute("npm", [
       "install",
       "--no-save",

@@ -19,7 +19,7 @@ interface OnnxRuntime {
 }
 
 await serve(async ({ model, threads }: { model: string; threads: number }): Promise<Peer> => {
-  const { default: ort } = await importPeer<{ default: OnnxRuntime }>("onnxruntime-node");
+  const ort = await importPeer<OnnxRuntime>("onnxruntime-node");
   const options = {
     executionProviders: ["cpu"],
     intraOpNumThreads: threads,
