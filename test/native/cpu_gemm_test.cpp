@@ -126,6 +126,42 @@ TEST(CpuGemm, RowsDoNotDependOnBatchOrThreads) {
   omp_set_num_threads(threads_before);
 }
 
+// The first columns of a few rows only: those, and all other columns of every row, have the bits of run().
+TEST(CpuGemm, LeavesOutColumnsOfRowsThatNobodyWants) {
+  constexpr int64_t kRows = 100, n = 210, k = 113;
+  const std::vector<std::vector<int32_t>> wanted_rows = {{}, {99}, {0}, {3, 50, 51, 98}};
+  const int threads_before = omp_get_max_threads();
+  for (const DType dtype : compute_dtypes()) {
+    const Values weight = random_values(dtype, static_cast<size_t>(n * k), 1);
+    const Values x = random_values(dtype, static_cast<size_t>(kRows * k), 2);
+    const std::vector<float> bias = random_floats(static_cast<size_t>(n), 3);
+    const size_t element = size_of(dtype);
+    for (const auto& linear : kernels({weight.data(), dtype, bias.data(), n, k, dtype, dtype, kRows})) {
+      Values whole(dtype, static_cast<size_t>(kRows * n));
+      linear->run(x.data(), whole.data(), kRows);
+      for (const int threads : {1, 3}) {
+        omp_set_num_threads(threads);
+        for (const int64_t columns : {int64_t{0}, int64_t{63}, int64_t{130}, n}) {
+          for (const std::vector<int32_t>& wanted : wanted_rows) {
+            Values y(dtype, static_cast<size_t>(kRows * n));
+            linear->run_wanted(x.data(), y.data(), kRows, columns, wanted);
+            for (int32_t row = 0; row < kRows; ++row) {
+              const bool whole_row = std::ranges::find(wanted, row) != wanted.end();
+              const int64_t from = whole_row ? 0 : columns;
+              const size_t at = static_cast<size_t>(row * n + from) * element;
+              ASSERT_EQ(0, std::memcmp(y.bytes().data() + at, whole.bytes().data() + at,
+                                       static_cast<size_t>(n - from) * element))
+                  << linear->implementation() << " " << short_name(dtype) << " row " << row << " columns "
+                  << columns << " threads=" << threads;
+            }
+          }
+        }
+      }
+      omp_set_num_threads(threads_before);
+    }
+  }
+}
+
 TEST(CpuGemm, WidensBfloat16WeightsForFloat32) {
   const int64_t n = 19, k = 38;
   const Values weight = random_values(DType::BFloat16, static_cast<size_t>(n * k), 1);

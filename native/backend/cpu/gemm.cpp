@@ -55,6 +55,12 @@ void PackedLinear::run(const void* x, void* y, int64_t rows) {
   if (rows > 0) impl_->kernel->run(x, y, rows);
 }
 
+void PackedLinear::run_wanted(const void* x, void* y, int64_t rows, int64_t columns,
+                              std::span<const int32_t> wanted) {
+  KRAKEN_CHECK(columns >= 0 && columns <= impl_->n);
+  if (rows > 0) impl_->kernel->run_wanted(x, y, rows, columns, wanted);
+}
+
 void PackedLinear::prepare(int64_t rows) {
   if (rows > 0) impl_->kernel->prepare(rows);
 }

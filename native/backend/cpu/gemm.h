@@ -35,6 +35,10 @@ class PackedLinear {
   // Uses the calling thread's OpenMP team.
   void run(const void* x, void* y, int64_t rows);
 
+  // As run(), but the first `columns` columns are needed only of the rows in `wanted` (ascending): there,
+  // other rows of y may keep what they held. Queries of a model's last layer are such columns.
+  void run_wanted(const void* x, void* y, int64_t rows, int64_t columns, std::span<const int32_t> wanted);
+
   // Creates what run() needs for these many rows ahead of time.
   void prepare(int64_t rows);
 

@@ -16,6 +16,12 @@ class LinearKernel {
  public:
   virtual ~LinearKernel() = default;
   virtual void run(const void* x, void* y, int64_t rows) = 0;
+  // As run(), but the first `columns` columns are needed of the rows in `wanted` only; what others get there
+  // is up to the kernel.
+  virtual void run_wanted(const void* x, void* y, int64_t rows, int64_t /*columns*/,
+                          std::span<const int32_t> /*wanted*/) {
+    run(x, y, rows);
+  }
   virtual void prepare(int64_t rows) = 0;
   virtual std::span<const std::byte> packed() const = 0;
   virtual const char* implementation() const = 0;

@@ -16,6 +16,9 @@ namespace {
 // measured: more leaves the hardware's own fetching idle, less comes too late).
 constexpr int64_t kFetchAhead = 1024;
 
+// A single row takes a panel about as long as this many rows that go through it in whole tiles.
+constexpr int64_t kSingleRowCost = 8;
+
 class PanelLinear final : public LinearKernel {
  public:
   PanelLinear(const PanelKernel& kernel, const LinearSpec& spec)
@@ -46,23 +49,17 @@ class PanelLinear final : public LinearKernel {
     });
   }
 
-  // Tiles in the order [panels][tiles], cut into one part per thread.
-  void run(const void* x, void* y, int64_t rows) override {
-    const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
-    const int64_t work = rows * columns_ * k_ / tiles / 4;  // parallel_ranges counts scalar operations
-    const float* floats = kernel_.widen == nullptr ? nullptr : widened(static_cast<const uint8_t*>(x), rows);
-    parallel_ranges(panels_ * tiles, work, [&](int64_t begin, int64_t end) {
-      for (int64_t at = begin; at < end; ++at) {
-        const int64_t panel = at / tiles, tile = at % tiles;
-        TileJob job = tile_job(x, y, panel, rows * tile / tiles, rows * (tile + 1) / tiles);
-        if (floats != nullptr) job.x_float = floats + rows * tile / tiles * k_;
-        // Nobody has fetched the first tile's panel. The others of that panel share what it leaves undone.
-        if (at != begin && tiles > 1 && panel + 1 < panels_) {
-          const int64_t sharing = panel == begin / tiles ? tiles - 1 : tiles;
-          job.fetch_bytes = step_bytes_ / sharing;
-          job.fetch = panel_data(panel + 1) + (tile - tiles + sharing) * steps_ * job.fetch_bytes;
-        }
-        kernel_.multiply(job);
+  void run(const void* x, void* y, int64_t rows) override { multiply(x, y, rows, 0); }
+
+  void run_wanted(const void* x, void* y, int64_t rows, int64_t columns,
+                  std::span<const int32_t> wanted) override {
+    const int64_t panels = columns / columns_;  // which only the wanted rows need
+    const auto singles = static_cast<int64_t>(wanted.size());
+    if (panels == 0 || singles * kSingleRowCost > rows || kernel_.widen != nullptr) return run(x, y, rows);
+    multiply(x, y, rows, panels);
+    parallel_ranges(panels, singles * columns_ * k_ / 4, [&](int64_t begin, int64_t end) {
+      for (int64_t panel = begin; panel < end; ++panel) {
+        for (const int32_t row : wanted) kernel_.multiply(tile_job(x, y, panel, row, row + 1));
       }
     });
   }
@@ -72,6 +69,27 @@ class PanelLinear final : public LinearKernel {
   const char* implementation() const override { return kernel_.name; }
 
  private:
+  // Tiles in the order [panels][tiles] from panel `first` on, cut into one part per thread.
+  void multiply(const void* x, void* y, int64_t rows, int64_t first) {
+    const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+    const int64_t work = rows * columns_ * k_ / tiles / 4;  // parallel_ranges counts scalar operations
+    const float* floats = kernel_.widen == nullptr ? nullptr : widened(static_cast<const uint8_t*>(x), rows);
+    parallel_ranges((panels_ - first) * tiles, work, [&](int64_t begin, int64_t end) {
+      for (int64_t at = begin; at < end; ++at) {
+        const int64_t panel = first + at / tiles, tile = at % tiles;
+        TileJob job = tile_job(x, y, panel, rows * tile / tiles, rows * (tile + 1) / tiles);
+        if (floats != nullptr) job.x_float = floats + rows * tile / tiles * k_;
+        // Nobody has fetched the first tile's panel. The others of that panel share what it leaves undone.
+        if (at != begin && tiles > 1 && panel + 1 < panels_) {
+          const int64_t sharing = panel == first + begin / tiles ? tiles - 1 : tiles;
+          job.fetch_bytes = step_bytes_ / sharing;
+          job.fetch = panel_data(panel + 1) + (tile - tiles + sharing) * steps_ * job.fetch_bytes;
+        }
+        kernel_.multiply(job);
+      }
+    });
+  }
+
   // Of rows [row, row_end); fetches its own panel.
   TileJob tile_job(const void* x, void* y, int64_t panel, int64_t row, int64_t row_end) const {
     TileJob job;

@@ -149,9 +149,10 @@ const float* Lowering::vector(WeightId id) {
   return model_.vectors.emplace_back(values, values + stored.bytes / sizeof(float)).data();
 }
 
-bool Lowering::feeds_attention(TensorId id) const {
-  return std::ranges::any_of(
-      graph_.ops, [id](const Op& op) { return op.kind == OpKind::Attention && op.inputs[0] == id; });
+const Op* Lowering::attention_of(TensorId qkv) const {
+  const auto found = std::ranges::find_if(
+      graph_.ops, [qkv](const Op& op) { return op.kind == OpKind::Attention && op.inputs[0] == qkv; });
+  return found == graph_.ops.end() ? nullptr : &*found;
 }
 
 // --- compute
@@ -258,7 +259,8 @@ void Lowering::lower_linear(const Op& op) {
   KRAKEN_CHECK(in != kNone && weight.shape[0] == shape.ways && weight.shape[2] == k);
 
   // What feeds an attention or an activation is in the compute dtype; all else is part of a float32 sum.
-  const bool stream = op.activation == Activation::None && !feeds_attention(op.output);
+  const Op* attention = attention_of(op.output);
+  const bool stream = op.activation == Activation::None && attention == nullptr;
   const DType output = stream ? DType::Float32 : dtype_;
   const std::vector<PackedLinear*> linears = pack(op, output);
   const size_t out_element = size_of(output);
@@ -270,15 +272,19 @@ void Lowering::lower_linear(const Op& op) {
       op.name.find(".attn.") != std::string::npos || op.name.find(".mlp.") != std::string::npos
           ? op.name.substr(op.name.rfind('.', last_dot - 1) + 1)
           : op.name;
-  emit_product(kind, shape.rows,
-               [&model, linears, in, out, n, out_element, rows_kind = shape.rows,
+  // Where an attention's output is wanted of a few rows only, so are its queries.
+  const int64_t queries =
+      attention != nullptr && attention->last_tokens ? int64_t{graph_.heads} * graph_.config.head_dim : 0;
+  emit_product(kind, queries > 0 ? Rows::Wanted : shape.rows,
+               [&model, linears, in, out, n, out_element, queries, rows_kind = shape.rows,
                 in_row = input_row_bytes(static_cast<int>(k))](const StepContext& context) {
                  const int64_t rows = context.rows(rows_kind);
                  if (rows == 0) return;
                  for (size_t way = 0; way < linears.size(); ++way) {
-                   linears[way]->run(model.buffer(in) + way * static_cast<size_t>(rows) * in_row,
-                                     model.buffer(out) + way * static_cast<size_t>(rows * n) * out_element,
-                                     rows);
+                   linears[way]->run_wanted(
+                       model.buffer(in) + way * static_cast<size_t>(rows) * in_row,
+                       model.buffer(out) + way * static_cast<size_t>(rows * n) * out_element, rows, queries,
+                       context.batch.wanted_rows);
                  }
                });
   use(x);

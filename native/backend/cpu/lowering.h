@@ -78,7 +78,7 @@ class Lowering {
   bool used_later(TensorId id) const { return uses_[static_cast<size_t>(id)] > 0; }
   Value share(TensorId id);
   void release(Value& value);
-  bool feeds_attention(TensorId id) const;
+  const Op* attention_of(TensorId qkv) const;  // null where no attention reads it
   BufferId sum_target(const Value& value, TensorId id);
 
   const RankFile::Entry& entry(WeightId id) const;
