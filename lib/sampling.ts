@@ -1,5 +1,5 @@
 /** The options of generate(): how tokens are chosen and when to stop. Validated here, asserted in native code. */
-import { randomBytes } from "node:crypto";
+import { webcrypto } from "node:crypto";
 import { ArgumentError } from "./errors.js";
 import type { NativeSampling } from "./native.js";
 import {
@@ -100,9 +100,21 @@ function tokenId(name: string, value: unknown, vocabSize: number): number {
   return value;
 }
 
-function seedOption(value: unknown): number | bigint {
+/** Drawn many at a time: a draw by itself costs more than all the rest of a request's checks. */
+const drawn = new BigUint64Array(256);
+let undrawn = 0;
+
+function drawSeed(): number {
+  if (undrawn === 0) {
+    webcrypto.getRandomValues(drawn);
+    undrawn = drawn.length;
+  }
   // 53 bits, so that the seed told in a result is a number that JSON keeps.
-  if (value === undefined) return Number(randomBytes(8).readBigUInt64LE() >> 11n);
+  return Number(drawn[--undrawn]! >> 11n);
+}
+
+function seedOption(value: unknown): number | bigint {
+  if (value === undefined) return drawSeed();
   const valid =
     typeof value === "bigint"
       ? value >= 0n && value < 2n ** 64n
