@@ -52,15 +52,17 @@ const rows = (report: PeersReport, model: Model) =>
 function headlineLines(report: PeersReport, model: Model): string[] {
   return headlines(report, model).map(({ metric, peer, ratio }) => {
     const times = ratio ? interval(ratio) : "–";
-    return `${metricName(metric)}: ours is ${times} times as fast as the fastest peer, ${peerName(peer)}.`;
+    const ours = peer.dtype === "int8" ? "ours in int8" : "ours";
+    return `${metricName(metric)}: ${ours} is ${times} times as fast as the fastest peer, ${peerName(peer)}.`;
   });
 }
 
 function environmentText({ environment: e, rounds, threads, results }: PeersReport): string {
   const versions = new Map(results.flatMap((result) => Object.entries(result.versions)));
   const libraries = [...versions].map(([name, version]) => `${name} ${version}`).join(", ");
+  const clock = e.clockMHz > 0 ? `${e.clockMHz} MHz, ` : ""; // virtual machines may not tell
   return (
-    `${e.date.slice(0, 10)}, commit ${e.commit}. ${e.cpu}, ${e.cores} cores, ${e.clockMHz} MHz, ${bytes(e.memoryBytes)}, ` +
+    `${e.date.slice(0, 10)}, commit ${e.commit}. ${e.cpu}, ${e.cores} cores, ${clock}${bytes(e.memoryBytes)}, ` +
     `${e.system}, Node ${e.node}; ${libraries}. Medians of ${rounds} rounds in which all take turns; ` +
     `${threads} threads each (ours: ${threads} ranks of one), batch 1.`
   );
@@ -86,10 +88,10 @@ export function markdownText(report: PeersReport, chart?: string): string {
     "## Beside other runtimes\n",
     `${environmentText(report)}\n`,
     "Same weights, same prompts, the same minutes. TTFT runs from token ids to the first token in the caller's own " +
-      "language; decode is per token, the mean of 16, greedy. A ratio above 1 is slower than ours; in brackets its " +
-      "95 % bootstrap interval. The error is the largest of a logit, relative to the largest, against ours in " +
+      "language; decode is per token, the mean of 16, greedy. A ratio above 1 is slower than ours (in 8 bits: " +
+      "than ours in 8 bits); in brackets its 95 % bootstrap interval. The error is the largest of a logit, relative to the largest, against ours in " +
       "float32.\n",
-    ...(chart ? [`![Time of every runtime, relative to ours](${chart})\n`] : []),
+    ...(chart ? [`![Milliseconds of every runtime, a panel for each measurement](${chart})\n`] : []),
     ...tables,
     `    ${report.command}\n`,
   ].join("\n");

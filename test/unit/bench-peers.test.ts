@@ -126,8 +126,16 @@ describe("figures", () => {
     assert.equal(ttft!.peer, fast);
     assert.equal(ttft!.ratio!.estimate, 2.5);
     assert.deepEqual(headlines(report(ours, eight), "kraken"), []);
+  });
+
+  test("who computes in 8 bits is set against ours in 8 bits", () => {
     const oursIn8 = result("kraken-engine", "int8", 5);
-    assert.equal(headlines(report(oursIn8, slow, eight), "kraken")[0]!.peer, eight);
+    const all = report(ours, oursIn8, slow, eight);
+    assert.equal(figure(all, eight, "ttft@128").ratio!.estimate, 2);
+    assert.equal(figure(all, oursIn8, "ttft@128").ratio!.estimate, 0.25);
+    const found = headlines(all, "kraken").map(({ peer }) => peer);
+    assert.deepEqual(new Set(found), new Set([slow, eight]));
+    assert.deepEqual(headlines(report(oursIn8, slow), "kraken"), []);
   });
 });
 
