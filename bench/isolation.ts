@@ -41,8 +41,9 @@ try {
     engines.set(isolation, await Engine.load(path, { isolation, maxBatchSize: 1, verify: false }));
   }
   console.log(`${path.split("/").at(-1)}, ${outputTokens} tokens, medians of ${rounds} turns (quartiles)\n`);
-  console.log("prompt  isolation  first token, ms       per token, ms");
-  for (const context of contexts) {
+  console.log("prompt  isolation  first token, ms        per token, ms");
+  const room = engines.get("none")!.config.maxPositions - outputTokens;
+  for (const context of contexts.filter((length) => length <= room)) {
     const samples = new Map<Isolation, Samples>(ways.map((way) => [way, { first: [], next: [] }]));
     for (let round = -1; round < Number(rounds); round++) {
       for (const way of round % 2 ? ways : ways.toReversed()) {
@@ -55,7 +56,7 @@ try {
     for (const way of ways) {
       const shown = [samples.get(way)!.first, samples.get(way)!.next].map((values) => {
         const [low, median, high] = [25, 50, 75].map((p) => percentile(values, p).toFixed(3));
-        return `${median} (${low}–${high})`.padEnd(22);
+        return `${median} (${low}–${high})`.padEnd(23);
       });
       console.log(`${String(context).padStart(6)}  ${way.padEnd(9)}  ${shown.join("")}`);
     }
