@@ -5,6 +5,9 @@ import { parseLink } from "./link.js";
 import type { NativeExecutorOptions } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, signalOption } from "./options.js";
 
+/** Node's own test runner has the same names for the same choice. */
+export type Isolation = "none" | "process";
+
 export interface LoadOptions {
   /** Sequences that run at the same time; more requests wait. Default 8. */
   maxBatchSize?: number | undefined;
@@ -33,6 +36,12 @@ export interface LoadOptions {
    * benchmarks: one machine shows what a network would. Default "none".
    */
   link?: string | undefined;
+  /**
+   * Where the ranks run. "none": as threads of this process. "process": as threads of a process of its own,
+   * kraken-worker, so that whatever ends it rejects this engine's requests with ERR_RANK_LOST and leaves this process
+   * alone. Default "none".
+   */
+  isolation?: Isolation | undefined;
   /** Aborting rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
@@ -50,6 +59,7 @@ const known: readonly (keyof LoadOptions)[] = [
   "backend",
   "communication",
   "link",
+  "isolation",
   "signal",
 ];
 
@@ -67,6 +77,9 @@ export function resolveLoad(options: LoadOptions): ResolvedLoad {
   }
   if (options.communication !== undefined && options.communication !== "none") {
     throw optionError("communication", '"none", or left out', options.communication);
+  }
+  if (options.isolation !== undefined && options.isolation !== "none" && options.isolation !== "process") {
+    throw optionError("isolation", '"none" or "process"', options.isolation);
   }
   parseLink(options.link);
   return {
@@ -129,5 +142,6 @@ export function executorOptions(
     maxQueue: integerOption("maxQueue", options.maxQueue, { min: 0, max: 1 << 20, fallback: 1024 }),
     kvCacheTokens: integerOption("kvCacheTokens", options.kvCacheTokens, chosen),
     profile: booleanOption("profile", options.profile, false),
+    isolation: options.isolation ?? "none",
   };
 }

@@ -100,7 +100,7 @@ export class Engine implements AsyncDisposable {
    *
    * @throws KrakenError ERR_OPTION, ERR_CONTEXT_LENGTH; ERR_ENGINE_PATH, ERR_ENGINE_CORRUPT, ERR_ENGINE_VERSION,
    *   ERR_ENGINE_BACKEND (each says what to rebuild); ERR_BACKEND_UNAVAILABLE, ERR_OUT_OF_MEMORY, ERR_NATIVE_LOAD,
-   *   ERR_IO; the signal's reason when aborted
+   *   ERR_RANK_LOST (its worker was lost meanwhile), ERR_IO; the signal's reason when aborted
    */
   static async load(directory: string, options: LoadOptions = {}): Promise<Engine> {
     return new Engine(await loadEngine(directory, options));

@@ -63,8 +63,9 @@ export type RuntimeErrorCode =
   | "ERR_DISPOSED"
   /** This build or machine lacks a backend; the message says what is missing. */
   | "ERR_BACKEND_UNAVAILABLE"
+  /** The addon, or the kraken-worker that `isolation: "process"` needs, is missing or of another build. */
   | "ERR_NATIVE_LOAD"
-  /** A rank failed; every pending request is rejected with it. */
+  /** A rank failed, or the process it ran in was lost; every pending request is rejected with it. */
   | "ERR_RANK_LOST"
   /** A bug of ours; please report it with `kraken doctor`. */
   | "ERR_INTERNAL";

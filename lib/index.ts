@@ -16,7 +16,7 @@ export {
   type ScoreResult,
 } from "./engine.js";
 export type { EngineFile, EngineManifest, EngineTokenizer } from "./engine-directory.js";
-export type { LoadOptions } from "./engine-options.js";
+export type { Isolation, LoadOptions } from "./engine-options.js";
 export {
   ArgumentError,
   type ArgumentErrorCode,

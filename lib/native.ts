@@ -66,6 +66,17 @@ export interface NativeExecutorOptions {
   maxQueue: number;
   kvCacheTokens: number;
   profile: boolean;
+  isolation: "none" | "process";
+}
+
+/** The executable that runs engines with `isolation: "process"`. */
+export interface NativeWorker {
+  /** Beside the addon, or what KRAKEN_WORKER names. */
+  path: string;
+  /** What `path --version` must print to fit this addon. */
+  version: string;
+  /** Why it cannot be run; empty when it can. */
+  trouble: string;
 }
 
 /** Every field given; lib/sampling.ts validates and fills defaults. */
@@ -162,6 +173,7 @@ export interface NativeExecutor {
 export interface NativeAddon {
   version: string;
   capabilities(): NativeCapabilities;
+  worker(): NativeWorker;
   plan(options: { config: ModelConfig; ranks: number; dtype: DType; backend: string }): NativePlan;
   /** Writes the ranks' engine files on a thread of its own; `done` rejects soon after `cancel()`. */
   build(

@@ -44,7 +44,7 @@ function inputs() {
 
 function ready() {
   return (
-    existsSync(join(root, "build", "Release", "kraken.node")) &&
+    ["kraken.node", "kraken-worker"].every((name) => existsSync(join(root, "build", "Release", name))) &&
     (asPackage || existsSync(join(root, "node_modules", "tsx"))) &&
     existsSync(stampFile) &&
     readFileSync(stampFile, "utf8") === inputs()

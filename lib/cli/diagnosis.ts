@@ -1,9 +1,11 @@
 /** Facts about this machine that decide what runs on it. Nothing that identifies its user. */
+import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { arch, availableParallelism, cpus, freemem, homedir, release, totalmem, type } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { NativeCapability } from "../native.js";
+import { promisify } from "node:util";
+import type { NativeCapability, NativeWorker } from "../native.js";
 import { version } from "../version.js";
 import type { Library } from "./context.js";
 
@@ -16,6 +18,8 @@ export interface Diagnosis {
   /** limitBytes: of the container, where there is one. */
   memory: { totalBytes: number; freeBytes: number; limitBytes: number | null };
   addon: { loaded: true; version: string } | { loaded: false; reason: string };
+  /** kraken-worker, for engines in a process of their own; only with the addon. */
+  worker?: { available: true; version: string } | { available: false; reason: string };
   backends: Record<string, NativeCapability>;
   libraries: Record<string, string>;
   /** Settings that change how threads behave. */
@@ -41,6 +45,7 @@ const features = [
 const variables = [
   "KRAKEN_CPU_ISA",
   "KRAKEN_THREADS_PER_RANK",
+  "KRAKEN_ISOLATION",
   "OMP_NUM_THREADS",
   "OMP_WAIT_POLICY",
   "OMP_PROC_BIND",
@@ -81,6 +86,20 @@ export function withoutPaths(message: string): string {
   return home.length > 1 ? shorter.replaceAll(home, "~") : shorter;
 }
 
+/** Asks the worker itself: one of another build would be refused when an engine is loaded. */
+async function workerState({ path, version, trouble }: NativeWorker): Promise<Diagnosis["worker"]> {
+  if (trouble) return { available: false, reason: withoutPaths(trouble) };
+  try {
+    const { stdout } = await promisify(execFile)(path, ["--version"], { timeout: 10_000 });
+    const found = stdout.trim().slice(0, 200);
+    return found === version
+      ? { available: true, version: found }
+      : { available: false, reason: `the addon needs ${version}, found ${found || "something silent"}` };
+  } catch (error) {
+    return { available: false, reason: withoutPaths(error instanceof Error ? error.message : String(error)) };
+  }
+}
+
 export async function diagnose(library: Library): Promise<Diagnosis> {
   const diagnosis: Diagnosis = {
     version,
@@ -106,7 +125,14 @@ export async function diagnose(library: Library): Promise<Diagnosis> {
   try {
     const addon = (await library.native()).native();
     const { backends, libraries } = addon.capabilities();
-    return { ...diagnosis, addon: { loaded: true, version: addon.version }, backends, libraries };
+    const worker = await workerState(addon.worker());
+    return {
+      ...diagnosis,
+      addon: { loaded: true, version: addon.version },
+      ...(worker && { worker }),
+      backends,
+      libraries,
+    };
   } catch (error) {
     const reason = withoutPaths(error instanceof Error ? error.message : String(error));
     return { ...diagnosis, addon: { loaded: false, reason } };

@@ -1,6 +1,6 @@
 /** What every command that runs an engine takes: the directory, and how to load it. */
 import type { Command } from "commander";
-import type { LoadOptions } from "../engine-options.js";
+import type { Isolation, LoadOptions } from "../engine-options.js";
 import type { Context } from "./context.js";
 import { UsageError } from "./failure.js";
 import { addFlag, integer } from "./flags.js";
@@ -13,6 +13,7 @@ export interface EngineFlags {
   prefillChunk?: number;
   kvCacheTokens?: number;
   threadsPerRank?: number;
+  isolation?: Isolation;
   verify?: boolean;
 }
 
@@ -39,6 +40,11 @@ export function addEngineFlags(command: Command): void {
   addFlag(command, "--threads-per-rank <n>", "compute threads of each rank (default: cores / ranks)", {
     parse: integer,
   });
+  addFlag(
+    command,
+    "--isolation <where>",
+    "process: ranks in a process of their own; none: in this one (default: none)",
+  );
   command.option("--no-verify", "check the files' sizes only, not their checksums");
   // TensorRT-LLM's name for the argument.
   addFlag(command, "--engine-dir <dir>", "", { env: false, hidden: true });
@@ -62,6 +68,7 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     prefillChunk,
     kvCacheTokens,
     threadsPerRank,
+    isolation,
     verify,
   } = flags;
   return {
@@ -71,6 +78,7 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     prefillChunk,
     kvCacheTokens,
     threadsPerRank,
+    isolation,
     verify,
     signal: context.signal,
   };

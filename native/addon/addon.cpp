@@ -5,6 +5,7 @@
 #include "addon/executor_wrap.h"
 #include "addon/js.h"
 #include "addon/plan.h"
+#include "addon/worker.h"
 
 #ifndef KRAKEN_VERSION
 #define KRAKEN_VERSION "unversioned"
@@ -18,6 +19,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("capabilities", Napi::Function::New(env, capabilities, "capabilities"));
   exports.Set("plan", Napi::Function::New(env, plan, "plan"));
   exports.Set("build", Napi::Function::New(env, build, "build"));
+  exports.Set("worker", Napi::Function::New(env, worker, "worker"));
   exports.Set("Executor", ExecutorWrap::define(env));
   terminate_on_exit(env);
   return exports;

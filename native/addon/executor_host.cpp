@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "worker/worker_executor.h"
 
 namespace kraken::addon {
 
@@ -19,10 +20,11 @@ void ExecutorHost::post(Change change) {
   if (!std::exchange(rung_, true)) ring_();
 }
 
-void ExecutorHost::load(ExecutorOptions options, std::function<void()> ring) {
+void ExecutorHost::load(ExecutorOptions options, std::optional<WorkerLaunch> worker,
+                        std::function<void()> ring) {
   ring_ = std::move(ring);
   const std::lock_guard lock(threads_mutex_);
-  loader_ = std::thread([this, options = std::move(options)] {
+  loader_ = std::thread([this, options = std::move(options), worker = std::move(worker)] {
     std::exception_ptr error;
     try {
       const auto sink = [this](std::vector<Response>&& responses) {
@@ -34,7 +36,11 @@ void ExecutorHost::load(ExecutorOptions options, std::function<void()> ring) {
           }
         });
       };
-      executor_ = make_local_executor(options, sink, &cancelled_);
+      if (worker) {
+        executor_ = std::make_unique<WorkerExecutor>(options, *worker, sink, &cancelled_);
+      } else {
+        executor_ = make_local_executor(options, sink, &cancelled_);
+      }
     } catch (...) {
       error = std::current_exception();
     }

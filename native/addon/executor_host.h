@@ -11,11 +11,13 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include "addon/background.h"
 #include "runtime/executor.h"
+#include "worker/worker_process.h"
 
 namespace kraken::addon {
 
@@ -30,8 +32,9 @@ class ExecutorHost : public Background {
 
   ~ExecutorHost() override;
 
-  // `ring` wakes the JavaScript thread; called on other threads, never after terminate() was entered.
-  void load(ExecutorOptions options, std::function<void()> ring);
+  // In a process of its own if `worker` says which. `ring` wakes the JavaScript thread; called on other
+  // threads, never after terminate() was entered.
+  void load(ExecutorOptions options, std::optional<WorkerLaunch> worker, std::function<void()> ring);
   // Loading fails with ERR_ABORTED at the next tensor, if it has not ended by then. Any thread.
   void cancel_loading() { cancelled_ = true; }
 

@@ -9,17 +9,20 @@
 
 namespace kraken::addon {
 
-ExecutorSession::ExecutorSession(Napi::Env env) : loading_(Napi::Promise::Deferred::New(env)) {}
+ExecutorSession::ExecutorSession(Napi::Env env, bool in_this_process)
+    : in_this_process_(in_this_process), loading_(Napi::Promise::Deferred::New(env)) {}
 
-Napi::Object ExecutorSession::load(Napi::Env env, ExecutorOptions options, Napi::Function on_responses) {
-  auto session = std::make_shared<ExecutorSession>(env);
+Napi::Object ExecutorSession::load(Napi::Env env, ExecutorOptions options, std::optional<WorkerLaunch> worker,
+                                   Napi::Function on_responses) {
+  auto session = std::make_shared<ExecutorSession>(env, !worker);
   auto* context = new Context(session);
   session->waker_ = Waker::New(
       env, on_responses, "kraken.executor", 0, 1, context,
       [](Napi::Env, void*, Context* finished) { delete finished; }, static_cast<void*>(nullptr));
   track(env, session->host_);
   try {
-    session->host_->load(std::move(options), [waker = session->waker_] { waker.NonBlockingCall(); });
+    session->host_->load(std::move(options), std::move(worker),
+                         [waker = session->waker_] { waker.NonBlockingCall(); });
   } catch (...) {  // no thread to be had
     session->ended(env);
     throw;
@@ -51,9 +54,11 @@ void ExecutorSession::loaded(Napi::Env env, std::exception_ptr error) {
     ended(env);
     return;
   }
-  const ExecutorStats stats = host_->executor().stats();
-  external_bytes_ = static_cast<int64_t>(stats.weight_bytes + stats.kv_bytes + stats.activation_bytes);
-  Napi::MemoryManagement::AdjustExternalMemory(env, external_bytes_);
+  if (in_this_process_) {
+    const ExecutorStats stats = host_->executor().stats();
+    external_bytes_ = static_cast<int64_t>(stats.weight_bytes + stats.kv_bytes + stats.activation_bytes);
+    Napi::MemoryManagement::AdjustExternalMemory(env, external_bytes_);
+  }
   keep_alive(env, false);
   loading_.Resolve(ExecutorWrap::create(env, shared_from_this()));
 }

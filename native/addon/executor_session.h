@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "addon/executor_host.h"
@@ -16,9 +17,10 @@ namespace kraken::addon {
 class ExecutorSession : public std::enable_shared_from_this<ExecutorSession> {
  public:
   // Begins to load; gives {done: a promise of the Executor object, cancel()}.
-  static Napi::Object load(Napi::Env env, ExecutorOptions options, Napi::Function on_responses);
+  static Napi::Object load(Napi::Env env, ExecutorOptions options, std::optional<WorkerLaunch> worker,
+                           Napi::Function on_responses);
 
-  explicit ExecutorSession(Napi::Env env);
+  ExecutorSession(Napi::Env env, bool in_this_process);
 
   // Throws ERR_DISPOSED once closing.
   Executor& executor() { return host_->executor(); }
@@ -37,6 +39,7 @@ class ExecutorSession : public std::enable_shared_from_this<ExecutorSession> {
 
   const std::shared_ptr<ExecutorHost> host_ = std::make_shared<ExecutorHost>();
   Waker waker_;
+  const bool in_this_process_;
   bool ended_ = false;
   int64_t external_bytes_ = 0;  // told to V8
   Napi::Promise::Deferred loading_;

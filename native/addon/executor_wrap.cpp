@@ -1,9 +1,11 @@
 #include "addon/executor_wrap.h"
 
+#include <optional>
 #include <utility>
 
 #include "addon/errors.h"
 #include "addon/responses.h"
+#include "addon/worker.h"
 #include "base/dtype.h"
 #include "base/error.h"
 
@@ -61,7 +63,10 @@ Napi::Value ExecutorWrap::load(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&]() -> Napi::Value {
     KRAKEN_CHECK(info.Length() >= 2 && info[0].IsObject() && info[1].IsFunction());
-    return ExecutorSession::load(env, to_options(info[0].As<Napi::Object>()), info[1].As<Napi::Function>());
+    const Napi::Object options = info[0].As<Napi::Object>();
+    std::optional<WorkerLaunch> worker;
+    if (string_field(options, "isolation") == "process") worker = find_worker();
+    return ExecutorSession::load(env, to_options(options), std::move(worker), info[1].As<Napi::Function>());
   });
 }
 

@@ -32,7 +32,22 @@ struct Request {
   std::vector<int32_t> prompt;
   SamplingParams sampling;
   int32_t samples = 1;  // n: independent continuations, sample i seeded with seed + i
+  RequestId id = 0;     // 0: the executor chooses. Whoever chooses uses none twice
 };
+
+constexpr int32_t kMaxSamples = 1024;
+
+// What a request must fit to be served at all.
+struct RequestLimits {
+  int32_t vocab = 0;
+  int32_t max_sequence_length = 0;
+  int32_t kv_blocks = 0, kv_block_tokens = 0;
+};
+
+// What JavaScript has validated already; here so that no caller can make a rank read outside its tables.
+// Throws ERR_EMPTY_PROMPT, ERR_CONTEXT_LENGTH, ERR_TOKEN_RANGE, ERR_OPTION, ERR_OUT_OF_KV_CACHE (can never
+// fit).
+void check_request(const Request& request, const RequestLimits& limits);
 
 struct Alternative {
   int32_t token;
@@ -85,6 +100,7 @@ class Executor {
   // Takes effect before the next step; the request ends with FinishReason::Cancelled unless it ended before.
   virtual void cancel(RequestId id) = 0;
   virtual ExecutorStats stats() = 0;
+  virtual RequestLimits limits() const = 0;
   // Cancels what runs (every request still gets its final event), joins all threads. Idempotent.
   virtual void shutdown() = 0;
 };
@@ -112,9 +128,20 @@ struct ExecutorOptions {
 // shutdown(), which then returns without waiting.
 using ResponseSink = std::function<void(std::vector<Response>&&)>;
 
+// What becomes of the queue, for an owner of its bound who is somewhere else (worker/). Called on the
+// executor's thread; must not block.
+struct QueueObserver {
+  // That many requests began to run, or ended before: they no longer count as waiting.
+  std::function<void(int32_t)> left = [](int32_t) {};
+  // The engine failed: every later request is refused with this.
+  std::function<void(const std::string& code, const std::string& message)> closed = [](const std::string&,
+                                                                                       const std::string&) {};
+};
+
 // Maps and packs the weights (on the ranks' threads), then starts. Throws what loading throws; ERR_ABORTED
 // soon after `cancelled` (read during this call only) becomes true.
 std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, ResponseSink sink,
-                                              const std::atomic<bool>* cancelled = nullptr);
+                                              const std::atomic<bool>* cancelled = nullptr,
+                                              QueueObserver observer = {});
 
 }  // namespace kraken

@@ -18,12 +18,12 @@ ExecutorStats StatsBoard::take() {
 }
 
 LocalExecutor::LocalExecutor(const LocalExecutorConfig& config, std::vector<RankModelFactory> factories,
-                             ResponseSink sink)
+                             ResponseSink sink, QueueObserver observer)
     : config_(config),
       factories_(std::move(factories)),
       sink_(std::move(sink)),
       communicators_(make_local_group(static_cast<int>(factories_.size()), config.communication)),
-      mailbox_(config.max_queue) {
+      mailbox_(config.max_queue, std::move(observer)) {
   std::promise<void> loading;
   std::future<void> loaded = loading.get_future();
   thread_ = std::thread([this, loading = std::move(loading)]() mutable {
@@ -50,40 +50,10 @@ LocalExecutor::LocalExecutor(const LocalExecutorConfig& config, std::vector<Rank
   }
 }
 
-// What JavaScript has validated already; here so that no caller can make a rank read outside its tables.
-void LocalExecutor::check(const Request& request) const {
-  if (request.prompt.empty()) throw Error("ERR_EMPTY_PROMPT", "the prompt has no tokens");
-  const bool generates = request.kind == Request::Kind::Generate;
-  const auto length = static_cast<int64_t>(request.prompt.size());
-  if (length + (generates ? 1 : 0) > config_.max_sequence_length) {
-    throw Error("ERR_CONTEXT_LENGTH", "a prompt of " + std::to_string(length) + " tokens leaves no room in " +
-                                          std::to_string(config_.max_sequence_length) + " positions");
-  }
-  const auto check_token = [&](int32_t token) {
-    if (token >= 0 && token < config_.vocab) return;
-    throw Error("ERR_TOKEN_RANGE",
-                "token " + std::to_string(token) + " is outside 0 … " + std::to_string(config_.vocab - 1));
-  };
-  for (int32_t token : request.prompt) check_token(token);
-  if (generates) {
-    for (int32_t token : request.sampling.stop_tokens) check_token(token);
-    for (const auto& [token, bias] : request.sampling.logit_bias) check_token(token);
-    if (request.sampling.max_tokens < 1) throw Error("ERR_OPTION", "max_tokens must be at least 1");
-    if (request.samples < 1) throw Error("ERR_OPTION", "samples must be at least 1");
-  }
-  // The prompt alone: it may stop before it needs more.
-  const int64_t blocks = (length + config_.kv_block_tokens - 1) / config_.kv_block_tokens;
-  if (blocks > config_.kv_blocks) {
-    throw Error("ERR_OUT_OF_KV_CACHE",
-                "a prompt of " + std::to_string(length) + " tokens can never fit the key/value cache of " +
-                    std::to_string(int64_t{config_.kv_blocks} * config_.kv_block_tokens) +
-                    " tokens: raise kvCacheTokens or shorten the prompt");
-  }
-}
-
 // Allocates what the sequence will ever need, so that want of memory shows here and not between steps.
 std::unique_ptr<Sequence> LocalExecutor::make_sequence(const Request& request, int32_t sample) const {
   auto sequence = std::make_unique<Sequence>();
+  sequence->request = request.id;
   sequence->sample = sample;
   sequence->kind = request.kind;
   sequence->prompt_length = static_cast<int32_t>(request.prompt.size());
@@ -101,7 +71,7 @@ std::unique_ptr<Sequence> LocalExecutor::make_sequence(const Request& request, i
 }
 
 RequestId LocalExecutor::enqueue(Request request) {
-  check(request);
+  check_request(request, config_.limits());
   auto first = make_sequence(request, 0);
   if (request.kind == Request::Kind::Generate) {
     for (int32_t sample = 1; sample < request.samples; ++sample) {

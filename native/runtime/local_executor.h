@@ -28,6 +28,8 @@ struct LocalExecutorConfig {
   int threads_per_rank = 1;
   LocalGroupOptions communication;
   bool profile = false;
+
+  RequestLimits limits() const { return {vocab, max_sequence_length, kv_blocks, kv_block_tokens}; }
 };
 
 // The numbers that the executor's thread publishes after each step.
@@ -49,17 +51,17 @@ class StatsBoard {
 class LocalExecutor final : public Executor {
  public:
   // One rank per factory. Returns when all models are made; throws what the first failing factory threw.
-  LocalExecutor(const LocalExecutorConfig& config, std::vector<RankModelFactory> factories,
-                ResponseSink sink);
+  LocalExecutor(const LocalExecutorConfig& config, std::vector<RankModelFactory> factories, ResponseSink sink,
+                QueueObserver observer = {});
   ~LocalExecutor() override { shutdown(); }
 
   RequestId enqueue(Request request) override;
   void cancel(RequestId id) override { mailbox_.cancel(id); }
   ExecutorStats stats() override;
+  RequestLimits limits() const override { return config_.limits(); }
   void shutdown() override;
 
  private:
-  void check(const Request& request) const;
   std::unique_ptr<Sequence> make_sequence(const Request& request, int32_t sample) const;
 
   const LocalExecutorConfig config_;

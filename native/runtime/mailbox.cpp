@@ -14,7 +14,7 @@ RequestId Mailbox::post(std::unique_ptr<Sequence> request) {
     throw Error("ERR_QUEUE_FULL",
                 std::to_string(queued_) + " requests are waiting already, the most maxQueue allows");
   }
-  const RequestId id = ++last_id_;
+  const RequestId id = request->request != 0 ? request->request : ++last_id_;
   const auto number = [&](Sequence& sequence) {
     sequence.request = id;
     sequence.arrival = next_arrival_++;
@@ -51,16 +51,25 @@ Mailbox::Mail Mailbox::collect(bool busy) {
 }
 
 void Mailbox::left_queue(int32_t count) {
-  std::lock_guard lock(mutex_);
-  queued_ -= count;
+  if (count == 0) return;
+  {
+    std::lock_guard lock(mutex_);
+    queued_ -= count;
+  }
+  observer_.left(count);
 }
 
 std::vector<std::unique_ptr<Sequence>> Mailbox::close(const std::string& code, const std::string& message) {
-  std::lock_guard lock(mutex_);
-  closed_code_ = code;
-  closed_message_ = message;
-  mail_.cancellations.clear();
-  return std::exchange(mail_.requests, {});
+  std::vector<std::unique_ptr<Sequence>> uncollected;
+  {
+    std::lock_guard lock(mutex_);
+    closed_code_ = code;
+    closed_message_ = message;
+    mail_.cancellations.clear();
+    uncollected = std::exchange(mail_.requests, {});
+  }
+  observer_.closed(code, message);
+  return uncollected;
 }
 
 int32_t Mailbox::uncollected() {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/sequence.h"
@@ -20,9 +21,11 @@ class Mailbox {
     bool stop = false;
   };
 
-  explicit Mailbox(int32_t bound) : bound_(bound) {}
+  explicit Mailbox(int32_t bound, QueueObserver observer = {})
+      : bound_(bound), observer_(std::move(observer)) {}
 
-  // Numbers the request and its samples. Throws ERR_QUEUE_FULL, ERR_DISPOSED, or what close() was told.
+  // Numbers the request, unless it has an id, and its samples. Throws ERR_QUEUE_FULL, ERR_DISPOSED, or what
+  // close() was told.
   RequestId post(std::unique_ptr<Sequence> request);
   void cancel(RequestId id);
   void stop();
@@ -41,6 +44,7 @@ class Mailbox {
 
  private:
   const int32_t bound_;
+  const QueueObserver observer_;
   std::mutex mutex_;
   std::condition_variable wake_;
   Mail mail_;

@@ -27,7 +27,7 @@ size_t file_bytes(const std::string& path) {
 }  // namespace
 
 std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, ResponseSink sink,
-                                              const std::atomic<bool>* cancelled) {
+                                              const std::atomic<bool>* cancelled, QueueObserver observer) {
   const ModelConfig model = parse_model_config(options.model_config);
   const Backend& backend = find_backend(options.backend);
   if (const Capability capability = backend.capability(); !capability.available) {
@@ -67,7 +67,7 @@ std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, Re
       return backend.compile(source->graph, *source->file, communicator, compile);
     });
   }
-  return std::make_unique<LocalExecutor>(config, std::move(factories), std::move(sink));
+  return std::make_unique<LocalExecutor>(config, std::move(factories), std::move(sink), std::move(observer));
 }
 
 }  // namespace kraken

@@ -1,21 +1,16 @@
-// What can go wrong around the LocalExecutor: refusals, cancellation, a failing rank, shutdown.
+// What can go wrong around any Executor: refusals, cancellation, a failing rank, shutdown.
 #include <gtest/gtest.h>
 
-#include <new>
 #include <random>
 #include <thread>
 
-#include "comm/local/local_group.h"
 #include "executor_harness.h"
 
-namespace kraken {
-namespace {
+namespace kraken::test {
 
-using namespace test;
-
-TEST(Executor, RefusesWhatItCannotServe) {
-  Engine engine(1);
-  LocalExecutor& executor = *engine.executor;
+TEST_P(ExecutorSuite, RefusesWhatItCannotServe) {
+  Engine engine(GetParam(), 1);
+  Executor& executor = *engine.executor;
   EXPECT_EQ(code_of([&] { executor.enqueue(Request{}); }), "ERR_EMPTY_PROMPT");
   EXPECT_EQ(code_of([&] { executor.enqueue(plain(200)); }), "ERR_CONTEXT_LENGTH");
   Request request = plain();
@@ -28,7 +23,7 @@ TEST(Executor, RefusesWhatItCannotServe) {
   EXPECT_EQ(code_of([&] { executor.enqueue(request); }), "ERR_OPTION");
   LocalExecutorConfig config = small_config();
   config.kv_blocks = 2;
-  Engine tiny(1, config);
+  Engine tiny(GetParam(), 1, config);
   EXPECT_EQ(code_of([&] { tiny.executor->enqueue(plain(17)); }), "ERR_OUT_OF_KV_CACHE");
   const auto sample = tiny.log.wait(tiny.executor->enqueue(plain(10, 50)));
   EXPECT_EQ(sample.last.finish, FinishReason::Error);
@@ -38,14 +33,15 @@ TEST(Executor, RefusesWhatItCannotServe) {
   EXPECT_EQ(after.last.finish, FinishReason::Length);
 }
 
-TEST(Executor, TheQueueHasABound) {
+TEST_P(ExecutorSuite, TheQueueHasABound) {
   LocalExecutorConfig config = small_config();
   config.max_queue = 3;
   config.max_batch_size = 1;
-  Engine engine(2, config);
+  Engine engine(GetParam(), 2, config);
   engine.controls->blocked = true;
   std::vector<RequestId> ids = {engine.executor->enqueue(plain())};
-  while (engine.controls->steps == 0) std::this_thread::yield();
+  ASSERT_TRUE(eventually([&] { return engine.controls->steps > 0; }));
+  EXPECT_EQ(engine.executor->stats().waiting, 0);  // by now it is known that the first left the queue
   for (int i = 0; i < 3; ++i) ids.push_back(engine.executor->enqueue(plain()));
   EXPECT_EQ(code_of([&] { engine.executor->enqueue(plain()); }), "ERR_QUEUE_FULL");
   EXPECT_EQ(engine.executor->stats().waiting, 3);
@@ -57,12 +53,12 @@ TEST(Executor, TheQueueHasABound) {
   EXPECT_EQ(engine.executor->stats().cancelled, 1u);
 }
 
-TEST(Executor, CancelsInEveryPhase) {
+TEST_P(ExecutorSuite, CancelsInEveryPhase) {
   LocalExecutorConfig config = small_config();
   config.max_step_tokens = 16;
   config.max_batch_size = 2;
   config.max_rows = 2 + 16;
-  Engine engine(2, config);
+  Engine engine(GetParam(), 2, config);
   engine.controls->step_microseconds = 500;
   // Decoding.
   RequestId id = engine.executor->enqueue(plain(5, 190));
@@ -76,7 +72,7 @@ TEST(Executor, CancelsInEveryPhase) {
   engine.controls->blocked = true;
   const int steps = engine.controls->steps;
   id = engine.executor->enqueue(plain(150, 10));
-  while (engine.controls->steps == steps) std::this_thread::yield();
+  ASSERT_TRUE(eventually([&] { return engine.controls->steps > steps; }));
   engine.executor->cancel(id);
   engine.controls->blocked = false;
   sample = engine.log.wait(id);
@@ -99,19 +95,19 @@ TEST(Executor, CancelsInEveryPhase) {
   EXPECT_EQ(engine.executor->stats().kv_blocks_used, 0);
 }
 
-TEST(Executor, AFailingRankFailsEverythingPendingAndNothingHangs) {
+TEST_P(ExecutorSuite, AFailingRankFailsEverythingPendingAndNothingHangs) {
   struct Case {
-    std::function<void()> failure;
+    fake::Failure failure;
     const char* code;
   };
   const Case cases[] = {
-      {[] { throw std::runtime_error("injected failure"); }, "ERR_RANK_LOST"},
-      {[] { throw std::bad_alloc(); }, "ERR_OUT_OF_MEMORY"},
-      {[] { throw Error("ERR_INTERNAL", "injected failure"); }, "ERR_INTERNAL"},
+      {fake::Failure::RuntimeError, "ERR_RANK_LOST"},
+      {fake::Failure::BadAlloc, "ERR_OUT_OF_MEMORY"},
+      {fake::Failure::Internal, "ERR_INTERNAL"},
   };
   for (int rank : {0, 1, 3}) {
     for (const Case& one : cases) {
-      Engine engine(4);
+      Engine engine(GetParam(), 4);
       engine.controls->failure = one.failure;
       engine.controls->fail_rank = rank;
       engine.controls->fail_step = 7;
@@ -139,8 +135,8 @@ TEST(Executor, AFailingRankFailsEverythingPendingAndNothingHangs) {
   }
 }
 
-TEST(Executor, ARankThatFailsWhileMeasuringFailsThatRequestToo) {
-  Engine engine(2);
+TEST_P(ExecutorSuite, ARankThatFailsWhileMeasuringFailsThatRequestToo) {
+  Engine engine(GetParam(), 2);
   engine.controls->fail_rank = 1;
   engine.controls->fail_step = 0;
   Request products = plain(8, 1);
@@ -151,8 +147,8 @@ TEST(Executor, ARankThatFailsWhileMeasuringFailsThatRequestToo) {
   EXPECT_TRUE(measured.values.empty());
 }
 
-TEST(Executor, LogitsThatAreNoNumbersFailOnlyTheirRequest) {
-  Engine engine(2);
+TEST_P(ExecutorSuite, LogitsThatAreNoNumbersFailOnlyTheirRequest) {
+  Engine engine(GetParam(), 2);
   engine.controls->poison = true;
   const auto sample = engine.log.wait(engine.executor->enqueue(plain()));
   EXPECT_EQ(sample.last.finish, FinishReason::Error);
@@ -164,8 +160,8 @@ TEST(Executor, LogitsThatAreNoNumbersFailOnlyTheirRequest) {
   EXPECT_EQ(engine.log.wait(engine.executor->enqueue(plain())).last.finish, FinishReason::Length);
 }
 
-TEST(Executor, ShutdownGivesEveryRequestItsLastEvent) {
-  Engine engine(4);
+TEST_P(ExecutorSuite, ShutdownGivesEveryRequestItsLastEvent) {
+  Engine engine(GetParam(), 4);
   engine.controls->step_microseconds = 300;
   std::vector<RequestId> ids;
   for (int i = 0; i < 30; ++i) {
@@ -186,9 +182,9 @@ TEST(Executor, ShutdownGivesEveryRequestItsLastEvent) {
   EXPECT_EQ(engine.executor->stats().cancelled, 45u);
 }
 
-TEST(Executor, ManyThreadsEnqueueCancelAskAndShutDown) {
+TEST_P(ExecutorSuite, ManyThreadsEnqueueCancelAskAndShutDown) {
   for (int round = 0; round < 5; ++round) {
-    Engine engine(3);
+    Engine engine(GetParam(), 3);
     std::vector<std::thread> threads;
     std::mutex mutex;
     std::vector<RequestId> ids;
@@ -217,46 +213,40 @@ TEST(Executor, ManyThreadsEnqueueCancelAskAndShutDown) {
   }
 }
 
-TEST(Executor, LoadingFailuresAreThrownAndJoined) {
-  const LocalExecutorConfig config = small_config();
-  auto controls = std::make_shared<fake::Controls>();
+TEST_P(ExecutorSuite, LoadingFailuresAreThrownAndJoined) {
+  const fake::ControlsFile file;
+  const auto load = [&] { GetParam().start(file, 3, small_config(), [](std::vector<Response>&&) {}); };
   for (int failing : {0, 2}) {
-    auto factories = fake::Model::factories(3, config, controls);
-    factories[static_cast<size_t>(failing)] = [](Communicator&) -> std::unique_ptr<RankModel> {
-      throw Error("ERR_ENGINE_CORRUPT", "rank file");
-    };
-    EXPECT_EQ(code_of([&] { LocalExecutor(config, factories, [](std::vector<Response>&&) {}); }),
-              "ERR_ENGINE_CORRUPT");
-    factories[static_cast<size_t>(failing)] = [](Communicator&) -> std::unique_ptr<RankModel> {
-      throw std::bad_alloc();
-    };
-    EXPECT_EQ(code_of([&] { LocalExecutor(config, factories, [](std::vector<Response>&&) {}); }),
-              "ERR_OUT_OF_MEMORY");
+    file.controls->fail_load_rank = failing;
+    file.controls->failure = fake::Failure::EngineCorrupt;
+    EXPECT_EQ(code_of(load), "ERR_ENGINE_CORRUPT");
+    file.controls->failure = fake::Failure::BadAlloc;
+    EXPECT_EQ(code_of(load), "ERR_OUT_OF_MEMORY");
   }
+  file.controls->fail_load_rank = -1;
+  EXPECT_EQ(code_of(load), "nothing");
 }
 
-TEST(Executor, ASinkMayCancelAndShutDown) {
-  const LocalExecutorConfig config = small_config();
-  auto controls = std::make_shared<fake::Controls>();
-  std::atomic<LocalExecutor*> executor{nullptr};
+TEST_P(ExecutorSuite, ASinkMayCancelAndShutDown) {
+  const fake::ControlsFile file;
+  file.controls->step_microseconds = 2000;  // neither request ends before it is told to
+  std::atomic<Executor*> executor{nullptr};
   std::atomic<int> cancelled{0};
   {
-    LocalExecutor one(config, fake::Model::factories(2, config, controls),
-                      [&](std::vector<Response>&& events) {
-                        for (const Response& event : events) {
-                          if (event.finish == FinishReason::Cancelled) ++cancelled;
-                          if (event.request == 1) executor.load()->cancel(1);
-                          if (event.request == 2) executor.load()->shutdown();
-                        }
-                      });
-    executor = &one;
-    one.enqueue(plain(5, 100));
-    while (cancelled == 0) std::this_thread::yield();
-    one.enqueue(plain(5, 100));
-    while (cancelled == 1) std::this_thread::yield();
+    const auto one = GetParam().start(file, 2, small_config(), [&](std::vector<Response>&& events) {
+      for (const Response& event : events) {
+        if (event.finish == FinishReason::Cancelled) ++cancelled;
+        if (event.request == 1) executor.load()->cancel(1);
+        if (event.request == 2) executor.load()->shutdown();
+      }
+    });
+    executor = one.get();
+    one->enqueue(plain(5, 100));
+    EXPECT_TRUE(eventually([&] { return cancelled == 1; }));
+    one->enqueue(plain(5, 100));
+    EXPECT_TRUE(eventually([&] { return cancelled == 2; }));
   }
   EXPECT_EQ(cancelled, 2);
 }
 
-}  // namespace
-}  // namespace kraken
+}  // namespace kraken::test

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -11,12 +12,14 @@
 #include <mutex>
 #include <random>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "controls_file.h"
 #include "fake_backend.h"
-#include "runtime/local_executor.h"
+#include "runtime/executor.h"
 #include "runtime/sampler.h"
 
 namespace kraken::test {
@@ -101,17 +104,28 @@ inline LocalExecutorConfig small_config() {
   return config;
 }
 
+// How an implementation starts an engine over the fake model.
+struct Implementation {
+  const char* name;
+  std::unique_ptr<Executor> (*start)(const fake::ControlsFile&, int ranks, const LocalExecutorConfig&,
+                                     ResponseSink);
+};
+
 struct Engine {
-  explicit Engine(int rank_count, LocalExecutorConfig config = small_config())
+  Engine(const Implementation& implementation, int rank_count, LocalExecutorConfig config = small_config())
       : ranks(rank_count),
-        controls(std::make_shared<fake::Controls>()),
-        executor(std::make_unique<LocalExecutor>(config, fake::Model::factories(rank_count, config, controls),
-                                                 log.sink())) {}
+        controls(file.controls),
+        executor(implementation.start(file, rank_count, config, log.sink())) {}
   int ranks;
   Log log;
+  fake::ControlsFile file;
   std::shared_ptr<fake::Controls> controls;
-  std::unique_ptr<LocalExecutor> executor;  // first to go
+  std::unique_ptr<Executor> executor;  // first to go
 };
+
+// What every Executor must do (executor_test.cpp, executor_failures_test.cpp). A file per implementation
+// instantiates it.
+class ExecutorSuite : public testing::TestWithParam<Implementation> {};
 
 inline Request random_request(std::mt19937& random, int longest = 90) {
   Request request;
@@ -149,6 +163,16 @@ inline std::vector<int32_t> alone(const Request& request, int32_t sample, int ra
       return output;
     }
   }
+}
+
+// Within a bound, so that a hang is a failure.
+inline bool eventually(const std::function<bool()>& condition,
+                       std::chrono::milliseconds within = std::chrono::seconds(60)) {
+  for (const auto until = Clock::now() + within; !condition();) {
+    if (Clock::now() >= until) return false;
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+  }
+  return true;
 }
 
 inline std::string code_of(const std::function<void()>& call) {

@@ -1,19 +1,16 @@
-// The LocalExecutor over a fake model: whatever happens around a request, it gives what it would have given
-// alone.
+// The suite every Executor must pass, over a fake model: whatever happens around a request, it gives what it
+// would have given alone.
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "executor_harness.h"
 
-namespace kraken {
-namespace {
+namespace kraken::test {
 
-using namespace test;
-
-TEST(Executor, OneRequestOnAnyNumberOfRanks) {
+TEST_P(ExecutorSuite, OneRequestOnAnyNumberOfRanks) {
   for (int ranks : {1, 2, 4}) {
-    Engine engine(ranks);
+    Engine engine(GetParam(), ranks);
     const Request request = plain(30, 50);
     const auto sample = engine.log.wait(engine.executor->enqueue(request));
     EXPECT_EQ(sample.tokens, alone(request, 0, ranks));
@@ -26,10 +23,10 @@ TEST(Executor, OneRequestOnAnyNumberOfRanks) {
 
 // 64 requests at random times, some cancelled, under a cache that holds a few of them: all finish, and what
 // they generate is what they generate alone.
-void run_mixed_load(int ranks, int kv_blocks, bool expect_preemption) {
+void run_mixed_load(const Implementation& implementation, int ranks, int kv_blocks, bool expect_preemption) {
   LocalExecutorConfig config = small_config();
   config.kv_blocks = kv_blocks;
-  Engine engine(ranks, config);
+  Engine engine(implementation, ranks, config);
   std::mt19937 random(static_cast<unsigned>(kv_blocks));
   std::vector<std::pair<RequestId, Request>> requests;
   std::vector<bool> cancelled;
@@ -73,18 +70,18 @@ void run_mixed_load(int ranks, int kv_blocks, bool expect_preemption) {
   EXPECT_LE(engine.controls->largest_step, config.max_step_tokens);
 }
 
-TEST(Executor, MixedLoadEqualsRunningAlone) {
-  run_mixed_load(2, 200, false);
+TEST_P(ExecutorSuite, MixedLoadEqualsRunningAlone) {
+  run_mixed_load(GetParam(), 2, 200, false);
 }
-TEST(Executor, MixedLoadUnderATinyCache) {
-  run_mixed_load(1, 25, true);
+TEST_P(ExecutorSuite, MixedLoadUnderATinyCache) {
+  run_mixed_load(GetParam(), 1, 25, true);
 }
-TEST(Executor, MixedLoadFourRanksTinyCache) {
-  run_mixed_load(4, 27, true);
+TEST_P(ExecutorSuite, MixedLoadFourRanksTinyCache) {
+  run_mixed_load(GetParam(), 4, 27, true);
 }
 
-TEST(Executor, MeasuresBoundsBetweenSteps) {
-  Engine engine(2);
+TEST_P(ExecutorSuite, MeasuresBoundsBetweenSteps) {
+  Engine engine(GetParam(), 2);
   const Request before = plain(5, 3);
   EXPECT_EQ(engine.log.wait(engine.executor->enqueue(before)).tokens, alone(before, 0, 2));
 
@@ -108,10 +105,10 @@ TEST(Executor, MeasuresBoundsBetweenSteps) {
   EXPECT_EQ(engine.executor->stats().waiting, 0);
 }
 
-TEST(Executor, ScoreAndLogits) {
+TEST_P(ExecutorSuite, ScoreAndLogits) {
   LocalExecutorConfig config = small_config();
   config.kv_blocks = 26;
-  Engine engine(2, config);
+  Engine engine(GetParam(), 2, config);
   std::mt19937 random(8);
   std::vector<std::pair<RequestId, Request>> scores;
   std::vector<RequestId> noise;
@@ -134,7 +131,7 @@ TEST(Executor, ScoreAndLogits) {
   }
   for (RequestId id : noise) engine.log.wait(id);
 
-  Engine wide(2);
+  Engine wide(GetParam(), 2);
   wide.log.row_width = fake::kVocab;
   Request request = random_request(random);
   request.kind = Request::Kind::Logits;
@@ -148,15 +145,15 @@ TEST(Executor, ScoreAndLogits) {
   }
 }
 
-TEST(Executor, EndsAtTheLastPosition) {
-  Engine engine(1);
+TEST_P(ExecutorSuite, EndsAtTheLastPosition) {
+  Engine engine(GetParam(), 1);
   const auto sample = engine.log.wait(engine.executor->enqueue(plain(190, 1000)));
   EXPECT_EQ(sample.tokens.size(), 10u);
   EXPECT_EQ(sample.last.finish, FinishReason::Length);
 }
 
-TEST(Executor, StopTokensEndAndAreReported) {
-  Engine engine(1);
+TEST_P(ExecutorSuite, StopTokensEndAndAreReported) {
+  Engine engine(GetParam(), 1);
   Request request = plain(4, 50);
   const auto expected = alone(request, 0, 1);
   request.sampling.stop_tokens = {expected[5]};
@@ -166,10 +163,10 @@ TEST(Executor, StopTokensEndAndAreReported) {
   EXPECT_EQ(sample.tokens, alone(request, 0, 1));
 }
 
-TEST(Executor, StatsAndProfile) {
+TEST_P(ExecutorSuite, StatsAndProfile) {
   LocalExecutorConfig config = small_config();
   config.profile = true;
-  Engine engine(2, config);
+  Engine engine(GetParam(), 2, config);
   engine.log.wait(engine.executor->enqueue(plain(20, 5)));
   const ExecutorStats stats = engine.executor->stats();
   EXPECT_EQ(stats.prompt_tokens, 20u);
@@ -183,5 +180,4 @@ TEST(Executor, StatsAndProfile) {
   EXPECT_EQ(engine.log.calls, 5);  // one call a step
 }
 
-}  // namespace
-}  // namespace kraken
+}  // namespace kraken::test

@@ -4,12 +4,14 @@
 // gather.
 #pragma once
 
+#include <signal.h>
+
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <functional>
 #include <memory>
+#include <new>
 #include <span>
 #include <stdexcept>
 #include <thread>
@@ -55,12 +57,36 @@ inline std::vector<float> logits_after(std::span<const int32_t> tokens, int rank
   return logits;
 }
 
-// Shared by the ranks of one fake engine.
+// How a rank fails, where it is told to.
+enum class Failure : int { RuntimeError, BadAlloc, Internal, EngineCorrupt, Crash, Hang };
+
+inline void fail(Failure failure) {
+  switch (failure) {
+    case Failure::RuntimeError:
+      throw std::runtime_error("injected failure");
+    case Failure::BadAlloc:
+      throw std::bad_alloc();
+    case Failure::Internal:
+      throw Error("ERR_INTERNAL", "injected failure");
+    case Failure::EngineCorrupt:
+      throw Error("ERR_ENGINE_CORRUPT", "injected failure");
+    case Failure::Crash:  // for workers
+      raise(SIGKILL);
+      return;
+    case Failure::Hang:
+      for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+  }
+}
+
+// Shared by the ranks of one fake engine and the test, which may be different processes: it lies in memory
+// that both map (controls_file.h), so it holds no pointers.
 struct Controls {
   std::atomic<int> steps{0};       // of rank 0
   std::atomic<int> fail_step{-1};  // the step in which fail_rank throws
   std::atomic<int> fail_rank{0};
-  std::function<void()> failure = [] { throw std::runtime_error("injected failure"); };
+  std::atomic<Failure> failure{Failure::RuntimeError};
+  std::atomic<int> fail_load_rank{-1};    // the rank that fails to load
+  std::atomic<int> load_milliseconds{0};  // rank 0 takes to load
   std::atomic<int> step_microseconds{0};
   std::atomic<int> largest_step{0};                     // tokens
   std::atomic<bool> blocked{false};                     // rank 0 sleeps in its step while true
@@ -92,7 +118,7 @@ class Model final : public RankModel {
           std::max(controls_->largest_step.load(), static_cast<int>(batch.tokens.size()));
       while (controls_->blocked) std::this_thread::sleep_for(std::chrono::microseconds(100));
     }
-    if (step == controls_->fail_step && rank == controls_->fail_rank) controls_->failure();
+    if (step == controls_->fail_step && rank == controls_->fail_rank) fail(controls_->failure);
     if (const int delay = controls_->step_microseconds; delay > 0) {
       std::this_thread::sleep_for(std::chrono::microseconds(delay));
     }
@@ -129,7 +155,8 @@ class Model final : public RankModel {
   }
 
   void run_products(int tokens, float* logits) override {
-    if (communicator_.rank() == controls_->fail_rank && steps_ == controls_->fail_step) controls_->failure();
+    if (communicator_.rank() == controls_->fail_rank && steps_ == controls_->fail_step)
+      fail(controls_->failure);
     controls_->product_tokens += tokens;
     if (communicator_.rank() == 0) logits[0] = 0;
   }
@@ -181,11 +208,21 @@ class Model final : public RankModel {
   int steps_ = 0;
   const std::thread::id thread_;
 
+  static void load(int rank, const Controls& controls, const std::atomic<bool>* cancelled) {
+    if (rank == controls.fail_load_rank) fail(controls.failure);
+    for (int ms = 0; rank == 0 && ms < controls.load_milliseconds; ++ms) {
+      if (cancelled != nullptr && *cancelled) throw Error("ERR_ABORTED", "loading was aborted");
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
  public:
   static std::vector<RankModelFactory> factories(int ranks, const LocalExecutorConfig& config,
-                                                 std::shared_ptr<Controls> controls) {
+                                                 std::shared_ptr<Controls> controls,
+                                                 const std::atomic<bool>* cancelled = nullptr) {
     return std::vector<RankModelFactory>(static_cast<size_t>(ranks),
-                                         [config, controls](Communicator& communicator) {
+                                         [config, controls, cancelled](Communicator& communicator) {
+                                           load(communicator.rank(), *controls, cancelled);
                                            return std::make_unique<Model>(communicator, config, controls);
                                          });
   }

@@ -216,6 +216,16 @@ describe("generate", () => {
     assert.equal(result.stats.generatedTokens, 12);
   });
 
+  test("--isolation process: the same, from a process of its own", async () => {
+    const here = await kraken([...greedy, "--prompt", "Hello"]);
+    const there = await kraken([...greedy, "--prompt", "Hello", "--isolation", "process"]);
+    assert.equal(there.code, 0, there.stderr);
+    assert.equal(there.stdout, here.stdout);
+    const wrong = await kraken([...greedy, "--prompt", "Hello", "--isolation", "thread"]);
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.stderr, /^error: --isolation must be "none" or "process"/);
+  });
+
   test("--stats: what it cost, on stderr", async () => {
     const { stderr } = await kraken([...greedy, "--prompt", "Hello", "--stats", "--profile"]);
     assert.match(stderr, /^TTFT .* per token .*; 5 → 12 tokens in .*, ended by length; seed \d+\n/);
@@ -263,12 +273,13 @@ describe("generate", () => {
       assert.equal(built.code, 0, built.stderr);
     });
 
-    for (const [signal, exitCode] of [
-      ["SIGINT", 130],
-      ["SIGTERM", 143],
+    for (const [signal, exitCode, where] of [
+      ["SIGINT", 130, "none"],
+      ["SIGTERM", 143, "none"],
+      ["SIGINT", 130, "process"],
     ] as const) {
-      test(`${signal} ends it cleanly, with what came so far`, async () => {
-        const child = start(endless);
+      test(`${signal} ends it cleanly, with what came so far (isolation: ${where})`, async () => {
+        const child = start([...endless, "--isolation", where]);
         child.stdout.once("data", () => child.kill(signal));
         const { code, stdout, stderr } = await end(child);
         assert.equal(code, exitCode, stderr);
@@ -387,6 +398,7 @@ describe("inspect and doctor", () => {
     const { code, stdout } = await kraken(["doctor"]);
     assert.equal(code, 0);
     assert.match(stdout, /^cpu +available/m);
+    assert.match(stdout, /^worker +kraken-worker \d\S+ \(protocol \d+, build [0-9a-f]{16}\)$/m);
     assert.match(stdout, /^tensorrt +not available: .+/m);
     assert.ok(!stdout.includes(root));
   });

@@ -32,7 +32,9 @@ export async function build(signal: AbortSignal): Promise<number> {
 }
 
 export async function generate(): Promise<GenerationResult> {
-  await using engine = await Engine.load("engines/demo", { maxBatchSize: 8 });
+  await using engine = await Engine.load("engines/demo", { maxBatchSize: 8, isolation: "process" });
+  // @ts-expect-error: not a place
+  await Engine.load("engines/demo", { isolation: "thread" });
   const { signal } = new AbortController();
   const run: Generation = engine.generate("In the beginning", {
     maxTokens: 64,

@@ -1,8 +1,9 @@
 /** kraken doctor: what it says with and without the addon, and that it gives nobody away. */
 import assert from "node:assert/strict";
-import { homedir } from "node:os";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { withoutPaths } from "../../lib/cli/diagnosis.js";
 import { RuntimeError } from "../../lib/errors.js";
 import { kraken } from "./cli-harness.js";
@@ -15,9 +16,24 @@ const capabilities = {
   libraries: { oneDNN: "2.6.3" },
   cores: 2,
 };
-const loads = {
-  native: async () => ({ native: () => ({ version: "1.2.3", capabilities: () => capabilities }) }),
-};
+/** A worker that says `version`, and an addon that expects "kraken-worker 1.2.3". */
+const withWorker = (worker: { path: string; trouble?: string }) => ({
+  native: async () => ({
+    native: () => ({
+      version: "1.2.3",
+      capabilities: () => capabilities,
+      worker: () => ({ version: "kraken-worker 1.2.3", trouble: "", ...worker }),
+    }),
+  }),
+});
+const scripts = mkdtempSync(join(tmpdir(), "kraken-doctor-"));
+after(() => rmSync(scripts, { recursive: true, force: true }));
+function script(name: string, text: string): string {
+  const path = join(scripts, name);
+  writeFileSync(path, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+  return path;
+}
+const loads = withWorker({ path: script("worker", 'test "$1" = --version && echo kraken-worker 1.2.3') });
 const fails = (message: string) => ({
   native: async () => ({
     native: () => {
@@ -32,6 +48,7 @@ test("a machine that can run engines", async () => {
   assert.match(stdout, /^kraken-engine +\d/);
   assert.match(stdout, /^Node +v\d+/m);
   assert.match(stdout, /^addon +loaded \(1\.2\.3\)$/m);
+  assert.match(stdout, /^worker +kraken-worker 1\.2\.3$/m);
   assert.match(stdout, /^cpu +available, instruction set AVX512_BF16$/m);
   assert.match(stdout, /^tensorrt +not available: this build has no TensorRT backend$/m);
   assert.match(stdout, /^built with +oneDNN 2\.6\.3$/m);
@@ -43,7 +60,23 @@ test("--json", async () => {
   const document = JSON.parse(stdout);
   assert.equal(document.ok, true);
   assert.deepEqual(document.backends, capabilities.backends);
+  assert.deepEqual(document.worker, { available: true, version: "kraken-worker 1.2.3" });
   assert.ok(document.memory.totalBytes > 0 && document.cpu.usable > 0);
+});
+
+test("a worker that is missing, of another build, or fails, is said", async () => {
+  for (const [worker, expected] of [
+    [{ path: "x", trouble: "it is not there" }, /^worker +not available: it is not there$/m],
+    [
+      { path: script("other", "echo kraken-worker 9") },
+      /the addon needs kraken-worker 1\.2\.3, found kraken-worker 9$/m,
+    ],
+    [{ path: script("fails", "exit 3") }, /^worker +not available: Command failed/m],
+  ] as const) {
+    const { code, stdout } = await kraken(["doctor"], { library: withWorker(worker) });
+    assert.equal(code, 0); // engines run in this process all the same
+    assert.match(stdout, expected);
+  }
 });
 
 test("an addon that does not load is the diagnosis, not a failure", async () => {

@@ -90,7 +90,7 @@ describe("what reaches the engine", () => {
         "--kv_cache_tokens",
         "128",
       ],
-      ...["--threads_per_rank", "1", "--no-verify"],
+      ...["--threads_per_rank", "1", "--isolation", "process", "--no-verify"],
     ]);
     assert.deepEqual([fake.directory, fake.prompt, fake.options?.maxTokens], ["x", "Once", 4]);
     assert.deepEqual(given(fake.load), {
@@ -100,6 +100,7 @@ describe("what reaches the engine", () => {
       prefillChunk: 16,
       kvCacheTokens: 128,
       threadsPerRank: 1,
+      isolation: "process",
       verify: false,
     });
   });

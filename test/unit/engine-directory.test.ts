@@ -12,7 +12,7 @@ import {
   verifyHashes,
   verifySizes,
 } from "../../lib/engine-directory.js";
-import { executorOptions } from "../../lib/engine-options.js";
+import { executorOptions, resolveLoad } from "../../lib/engine-options.js";
 import { tinyManifest } from "../helpers/fake-executor.js";
 
 const content = Buffer.alloc(3 << 20, "kraken"); // more than one piece
@@ -150,6 +150,15 @@ describe("load options", () => {
       maxQueue: 1024,
       kvCacheTokens: 0,
       profile: false,
+      isolation: "none",
+    });
+  });
+
+  test("where the ranks run", () => {
+    assert.equal(executorOptions(directory, manifest, { isolation: "process" }).isolation, "process");
+    assert.throws(() => resolveLoad({ isolation: "thread" as "none" }), {
+      code: "ERR_OPTION",
+      message: '`isolation` must be "none" or "process", got \'thread\'',
     });
   });
 

@@ -38,7 +38,7 @@ async function doctor(flags: Flags, context: Context): Promise<void> {
     printJson(context.stdout, { ok: healthy(diagnosis), ...diagnosis });
     return;
   }
-  const { cpu, memory, addon, backends, libraries, environment } = diagnosis;
+  const { cpu, memory, addon, worker, backends, libraries, environment } = diagnosis;
   const limit = memory.limitBytes === null ? "" : `, limited to ${bytes(memory.limitBytes)}`;
   const rows: [string, string][] = [
     ["kraken-engine", diagnosis.version],
@@ -55,6 +55,10 @@ async function doctor(flags: Flags, context: Context): Promise<void> {
     ["memory", `${bytes(memory.totalBytes)}, ${bytes(memory.freeBytes)} free${limit}`],
     ["addon", addon.loaded ? `loaded (${addon.version})` : `not loaded: ${addon.reason}`],
   ];
+  if (worker) {
+    const state = worker.available ? worker.version : `not available: ${worker.reason}`;
+    rows.push(["worker", state]);
+  }
   for (const [name, backend] of Object.entries(backends)) {
     const facts = Object.entries(backend.details).filter(([key]) => !(key in libraries));
     const details = facts.map(([key, value]) => `${detailNames[key] ?? key} ${value}`);

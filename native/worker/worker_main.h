@@ -1,0 +1,12 @@
+// kraken-worker as a function: an executor outside Node. The addon starts it with one end of a socket, which
+// is all it listens to: it ends when the other end closes, however that came about.
+#pragma once
+
+#include "worker/worker_session.h"
+
+namespace kraken {
+
+// Exit codes: 0, the other side closed; 1, it is not started as it should be; 2, the conversation failed.
+int worker_main(int argc, char** argv, const ExecutorLoader& load);
+
+}  // namespace kraken
