@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { arch, availableParallelism, cpus, freemem, homedir, release, totalmem, type } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { NativeCapability } from "../native.js";
+import type { NativeCapability, NativeGpuProbe } from "../native.js";
 import { version } from "../version.js";
 import type { Library } from "./context.js";
 
@@ -18,6 +18,8 @@ export interface Diagnosis {
   addon: { loaded: true; version: string } | { loaded: false; reason: string };
   backends: Record<string, NativeCapability>;
   libraries: Record<string, string>;
+  /** Null where the addon does not load. */
+  gpu: NativeGpuProbe | null;
   /** Settings that change how threads behave. */
   environment: string[];
 }
@@ -101,12 +103,14 @@ export async function diagnose(library: Library): Promise<Diagnosis> {
     addon: { loaded: false, reason: "" },
     backends: {},
     libraries: {},
+    gpu: null,
     environment: variables.flatMap((name) => (process.env[name] ? `${name}=${process.env[name]}` : [])),
   };
   try {
     const addon = (await library.native()).native();
     const { backends, libraries } = addon.capabilities();
-    return { ...diagnosis, addon: { loaded: true, version: addon.version }, backends, libraries };
+    const gpu = addon.probeGpu();
+    return { ...diagnosis, addon: { loaded: true, version: addon.version }, backends, libraries, gpu };
   } catch (error) {
     const reason = withoutPaths(error instanceof Error ? error.message : String(error));
     return { ...diagnosis, addon: { loaded: false, reason } };

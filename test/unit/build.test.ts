@@ -39,6 +39,7 @@ function fakeAddon(changes: { fail?: Error; steps?: number } = {}): FakeAddon {
       libraries: { oneDNN: "2.6.3" },
       cores: 2,
     }),
+    probeGpu: () => assert.fail("a build asked for what only kraken doctor asks"),
     plan({ ranks }) {
       if (ranks > 2) {
         throw Object.assign(new Error(`\`ranks\` must divide 2: got ${ranks}`), { code: "ERR_RANKS" });

@@ -15,9 +15,14 @@ const capabilities = {
   libraries: { oneDNN: "2.6.3" },
   cores: 2,
 };
-const loads = {
-  native: async () => ({ native: () => ({ version: "1.2.3", capabilities: () => capabilities }) }),
+const gpu = {
+  plugins: { found: false, text: "not built: no CUDA compiler; `npm run toolchain:gpu` brings it" },
+  driver: { found: true, text: "for CUDA 13.0: NVIDIA H100 (sm_90, 85 GB)" },
+  tensorrt: { found: true, text: "10.15" },
+  nccl: { found: false, text: "not found: libnccl.so.2" },
 };
+const addon = { version: "1.2.3", capabilities: () => capabilities, probeGpu: () => gpu };
+const loads = { native: async () => ({ native: () => addon }) };
 const fails = (message: string) => ({
   native: async () => ({
     native: () => {
@@ -34,6 +39,10 @@ test("a machine that can run engines", async () => {
   assert.match(stdout, /^addon +loaded \(1\.2\.3\)$/m);
   assert.match(stdout, /^cpu +available, instruction set AVX512_BF16$/m);
   assert.match(stdout, /^tensorrt +not available: this build has no TensorRT backend$/m);
+  assert.match(stdout, /^GPU plugins +not built: no CUDA compiler; `npm run toolchain:gpu` brings it$/m);
+  assert.match(stdout, /^GPU driver +for CUDA 13\.0: NVIDIA H100 \(sm_90, 85 GB\)$/m);
+  assert.match(stdout, /^TensorRT +10\.15$/m);
+  assert.match(stdout, /^NCCL +not found: libnccl\.so\.2$/m);
   assert.match(stdout, /^built with +oneDNN 2\.6\.3$/m);
 });
 
@@ -43,6 +52,7 @@ test("--json", async () => {
   const document = JSON.parse(stdout);
   assert.equal(document.ok, true);
   assert.deepEqual(document.backends, capabilities.backends);
+  assert.deepEqual(document.gpu, gpu);
   assert.ok(document.memory.totalBytes > 0 && document.cpu.usable > 0);
 });
 
@@ -54,7 +64,9 @@ test("an addon that does not load is the diagnosis, not a failure", async () => 
   assert.equal(stderr, "");
   const json = await kraken(["doctor", "--json"], { library });
   assert.equal(json.code, 1);
-  assert.deepEqual(JSON.parse(json.stdout).addon, { loaded: false, reason: "no build was found" });
+  const document = JSON.parse(json.stdout);
+  assert.deepEqual(document.addon, { loaded: false, reason: "no build was found" });
+  assert.equal(document.gpu, null);
 });
 
 test("paths of the user are not printed", () => {
