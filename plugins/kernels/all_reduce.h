@@ -25,9 +25,14 @@ struct AllReduceSpec {
   int32_t blocks = 8;           // 1 to kMaxBlocks: the SMs it may take from what runs beside it
   const void* input = nullptr;  // any memory of this rank's; null: the send buffer holds it already
   void* output = nullptr;       // any memory of this rank's; null: the receive buffer. May be input.
+  // When the kernel ends, every rank has read this rank's send buffer, so it may be written again. False
+  // saves one-shot its second barrier, where the next collective or start_norm uses another send buffer.
+  bool frees_send = true;
 };
 
-// When the kernel ends, this rank's send buffer may be written again and the sum lies in spec.output.
+// When the kernel ends, the sum lies in spec.output. Peers write into the receive buffer as soon as this rank
+// starts its next all-reduce with that buffer, so what reads it must come before, on the same stream or by an
+// event.
 // cudaErrorNotSupported: multimem where the device is older than sm_90 or peers have no multicast addresses.
 cudaError_t all_reduce(const AllReduceSpec& spec, const PeerBuffers& peers, cudaStream_t stream);
 

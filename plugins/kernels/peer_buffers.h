@@ -47,4 +47,16 @@ struct PeerBuffers {
   uint64_t timeout_ns = uint64_t{10} * 1000 * 1000 * 1000;  // how long a barrier waits for a peer
 };
 
+// What launchers check: the rest is for the owner to know.
+inline bool is_valid(const PeerBuffers& peers) {
+  if (peers.ranks < 1 || peers.ranks > kMaxRanks || peers.rank < 0 || peers.rank >= peers.ranks) return false;
+  if (peers.capacity < 0 || peers.capacity % 16 != 0) return false;
+  for (int32_t rank = 0; rank < peers.ranks; ++rank) {
+    if (peers.send[rank] == nullptr || peers.flags[rank] == nullptr) return false;
+    if (reinterpret_cast<uintptr_t>(peers.send[rank]) % 16 != 0) return false;
+    if (reinterpret_cast<uintptr_t>(peers.receive[rank]) % 16 != 0) return false;
+  }
+  return true;
+}
+
 }  // namespace kraken::kernels
