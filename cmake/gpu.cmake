@@ -40,3 +40,36 @@ else()
   set(KRAKEN_GPU_BUILT "CUDA ${KRAKEN_NVCC_VERSION}, TensorRT ${kraken_tensorrt_versions}")
   message(STATUS "GPU plugins: ${KRAKEN_GPU_BUILT}")
 endif()
+
+# --- kernels and plugins --------------------------------------------------------------------------------------------
+if(KRAKEN_GPU_BUILT)
+  file(GLOB kraken_kernel_sources CONFIGURE_DEPENDS plugins/kernels/*.cu plugins/kernels/*.cpp)
+  file(GLOB kraken_plugin_sources CONFIGURE_DEPENDS plugins/*.cpp plugins/*/*.cpp)
+  list(FILTER kraken_plugin_sources EXCLUDE REGEX "/plugins/kernels/")
+  string(REGEX REPLACE "-[a-z]+" "" kraken_architectures "${CMAKE_CUDA_ARCHITECTURES}")
+  string(REPLACE ";" " " kraken_architectures "${kraken_architectures}")
+  file(READ ${CMAKE_CURRENT_SOURCE_DIR}/package.json kraken_package)
+  string(JSON kraken_plugins_version GET "${kraken_package}" version)
+
+  # Compiled once; the plugins of both majors link them.
+  add_library(kraken_kernels STATIC ${kraken_kernel_sources})
+  target_include_directories(kraken_kernels PUBLIC plugins)
+  target_include_directories(kraken_kernels SYSTEM PUBLIC ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+  set_target_properties(kraken_kernels PROPERTIES CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_VISIBILITY_PRESET hidden)
+  target_compile_options(kraken_kernels PRIVATE
+    $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror>
+    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Werror>)
+
+  foreach(major ${kraken_tensorrt_majors})
+    set(target kraken_plugins_trt${major})
+    add_library(${target} SHARED ${kraken_plugin_sources})
+    # As system headers: they deprecate a lot, and the crates' folder has nothing but them.
+    target_include_directories(${target} SYSTEM PRIVATE ${KRAKEN_TENSORRT_${major}})
+    target_compile_definitions(${target} PRIVATE KRAKEN_VERSION="${kraken_plugins_version}"
+      KRAKEN_ARCHITECTURES="${kraken_architectures}")
+    target_link_libraries(${target} PRIVATE kraken_kernels kraken_options ${CMAKE_DL_LIBS})
+    # An undefined symbol would only show where the library is opened.
+    target_link_options(${target} PRIVATE -Wl,--no-undefined -Wl,--exclude-libs,ALL)
+    set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CUDA CUDA_RUNTIME_LIBRARY Static)
+  endforeach()
+endif()
