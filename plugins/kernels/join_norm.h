@@ -12,9 +12,9 @@ cudaError_t join_norm(const NormSpec& spec, const void* a, const void* x, const 
                       cudaStream_t stream);
 
 // The same with the all-reduce folded in: waits until every peer has announced its send buffer (start_norm),
-// and adds them up in the order of ranks while it reads them. S is rounded to the dtype as an all-reduce
-// would round it, so the result is the same to the bit. Nothing of this exchange runs beside the attention:
-// for sums so small that a kernel of their own costs more than the transfer.
+// and adds them up in the order of ranks while it reads them. S is rounded to the dtype, so it is to the bit
+// what an all-reduce makes it. Nothing of this exchange runs beside the attention: for sums so small that a
+// kernel of their own costs more than the transfer.
 //
 // A send buffer may be written again by the start of the exchange after the next (two buffers in turn, four
 // where two exchanges are in flight: native/comm/communicator.h), and at once after any other collective.

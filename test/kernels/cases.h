@@ -18,7 +18,7 @@ Checks folded_join_checks(int ranks);
 Checks all_reduce_argument_checks();
 
 Checks sample_checks();
-Checks sample_filter_checks();
+Checks sample_distribution_checks();
 Checks sample_invalid_checks();
 
 }  // namespace kraken::test

@@ -31,5 +31,39 @@ TEST(KernelJoinAdd, AgreesWithFloat64) {
   expect_all(join_add_checks());
 }
 
+TEST(KernelSample, AgreesWithSorting) {
+  expect_all(sample_checks());
+}
+TEST(KernelSample, DrawsInProportion) {
+  expect_all(sample_distribution_checks());
+}
+TEST(KernelSample, MarksRowsThatAreNoNumbers) {
+  expect_all(sample_invalid_checks());
+}
+
+class Ranks : public testing::TestWithParam<int> {};
+
+TEST_P(Ranks, AllReduceAgreesWithFloat64) {
+  expect_all(all_reduce_checks(GetParam()));
+}
+TEST_P(Ranks, ExchangesInARowKeepApart) {
+  expect_all(all_reduce_sequence_checks(GetParam()));
+}
+TEST_P(Ranks, FoldedJoinAgreesWithAllReduce) {
+  expect_all(folded_join_checks(GetParam()));
+}
+INSTANTIATE_TEST_SUITE_P(KernelExchange, Ranks, testing::Values(1, 2, 4, 8));
+
+class SeveralRanks : public testing::TestWithParam<int> {};
+
+TEST_P(SeveralRanks, ALostOneIsAnErrorAndNoHang) {
+  expect_all(lost_rank_checks(GetParam()));
+}
+INSTANTIATE_TEST_SUITE_P(KernelExchange, SeveralRanks, testing::Values(2, 4, 8));
+
+TEST(KernelExchange, RefusesWhatItCannotDo) {
+  expect_all(all_reduce_argument_checks());
+}
+
 }  // namespace
 }  // namespace kraken::test
