@@ -121,8 +121,9 @@ __device__ __forceinline__ Vector<T> sum_of_ranks(const PeerBuffers& peers, int6
                                                   Index end) {
   constexpr int N = kPer16<T>;
   Vector<T> part[kMaxRanks];
+  part[0] = load_peer_vector(static_cast<const T*>(peers.send[0]) + row, begin, end);
 #pragma unroll
-  for (int rank = 0; rank < kMaxRanks; ++rank) {
+  for (int rank = 1; rank < kMaxRanks; ++rank) {
     if (rank >= peers.ranks) break;
     part[rank] = load_peer_vector(static_cast<const T*>(peers.send[rank]) + row, begin, end);
   }
