@@ -24,6 +24,15 @@ function copyCargoConfig(home) {
   }
 }
 
+function unpackCrate(crate, cwd, home) {
+  try {
+    runClient("cargo", ["info", "--quiet", crate], { cwd, env: { ...process.env, CARGO_HOME: home } });
+  } catch (error) {
+    if (!/no such (sub)?command/.test(error.message)) throw error;
+    throw new ToolchainError("cargo 1.82 or newer is needed, the one that is installed has no `cargo info`");
+  }
+}
+
 export const tensorrtHeaders = (major) => {
   const entry = manifest.tensorrtHeaders[major];
   const directory = headersDirectory(major);
@@ -39,10 +48,7 @@ export const tensorrtHeaders = (major) => {
         mkdirSync(home);
         copyCargoConfig(home);
         const name = `${entry.crate}-${entry.version}`;
-        runClient("cargo", ["info", "--quiet", `${entry.crate}@${entry.version}`], {
-          cwd: target,
-          env: { ...process.env, CARGO_HOME: home },
-        });
+        unpackCrate(`${entry.crate}@${entry.version}`, target, home);
         await verifyChecksum(join(registryFolder(home, "cache"), `${name}.crate`), entry.sha256, name);
         // Only this folder: the one above it has a stand-in for CUDA's own header.
         const headers = join("TensorRT-Headers", `TRT-Enterprise-${entry.release}`);
