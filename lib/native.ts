@@ -24,6 +24,21 @@ export interface NativeCapabilities {
   cores: number;
 }
 
+export interface NativeGpuFinding {
+  found: boolean;
+  /** What was found, or why not and what would help. */
+  text: string;
+}
+
+/** What a GPU backend would find on this machine. */
+export interface NativeGpuProbe {
+  /** TensorRT plugins of this build. */
+  plugins: NativeGpuFinding;
+  driver: NativeGpuFinding;
+  tensorrt: NativeGpuFinding;
+  nccl: NativeGpuFinding;
+}
+
 export interface NativeBuildOptions {
   config: ModelConfig;
   tensors: Record<string, TensorView>;
@@ -174,6 +189,8 @@ export interface NativeAddon {
   version: string;
   capabilities(): NativeCapabilities;
   worker(): NativeWorker;
+  /** Opens the driver and libraries: for `kraken doctor` alone. */
+  probeGpu(): NativeGpuProbe;
   plan(options: { config: ModelConfig; ranks: number; dtype: DType; backend: string }): NativePlan;
   /** Writes the ranks' engine files on a thread of its own; `done` rejects soon after `cancel()`. */
   build(

@@ -46,6 +46,7 @@ if (!values.sanitize) {
     CMAKE_BUILD_TYPE: "RelWithDebInfo",
     KRAKEN_TESTS: "ON",
     KRAKEN_ADDON: "OFF",
+    KRAKEN_GPU: "OFF",
     KRAKEN_SANITIZE: values.sanitize,
   };
   const defines = Object.entries(settings).map(([name, value]) => `-D${name}=${value}`);

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const check = process.argv.includes("--check");
-const files = ["native", "plugins", join("test", "native"), "bench"].flatMap((dir) =>
+const files = ["native", "plugins", "test", "bench"].flatMap((dir) =>
   readdirSync(join(root, dir), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && /\.(h|cpp|cu|cuh)$/.test(entry.name))
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name)),

@@ -38,6 +38,7 @@ function inputs() {
     add(join(root, name));
   }
   add(join(root, "tools", "setup.mjs"));
+  for (const part of ["cuda", "tensorrt-10", "tensorrt-11"]) add(join(root, ".toolchain", part, ".stamp"));
   hash.update(process.version);
   return hash.digest("hex");
 }

@@ -10,6 +10,7 @@ import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { tensorrtEnvironment } from "./gpu-toolchain/environment.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const { values } = parseArgs({ options: { only: { type: "string" } } });
@@ -32,10 +33,11 @@ function run(title, program, args, env = {}) {
 const runNode = (title, files, env) =>
   run(title, process.execPath, ["--import", "tsx", "--test", "--test-concurrency=1", ...files], env);
 
+const addon = () => createRequire(import.meta.url)("node-gyp-build")(root);
+
 /** Instruction sets that KRAKEN_CPU_ISA can force here, the best last. */
 function instructionSets() {
-  const addon = createRequire(import.meta.url)("node-gyp-build")(root);
-  return addon.capabilities().backends.cpu.details.instructionSets.split(", ");
+  return addon().capabilities().backends.cpu.details.instructionSets.split(", ");
 }
 
 const testsIn = (group) =>
@@ -46,13 +48,10 @@ const testsIn = (group) =>
 for (const group of groups) {
   if (group === "native") {
     run("building native tests", process.execPath, [join(root, "tools", "build-native.mjs"), "--tests"]);
-    run("native", "ctest", [
-      "--test-dir",
-      "build",
-      "--output-on-failure",
-      "-j",
-      String(availableParallelism()),
-    ]);
+    const ctest = ["--test-dir", "build", "--output-on-failure", "-j", String(availableParallelism())];
+    run("native", "ctest", ctest, tensorrtEnvironment());
+    const { plugins } = addon().probeGpu();
+    if (!plugins.found) console.error(`test: GPU plugins skipped, ${plugins.text}`);
     continue;
   }
   const files = testsIn(group);

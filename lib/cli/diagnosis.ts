@@ -5,7 +5,7 @@ import { arch, availableParallelism, cpus, freemem, homedir, release, totalmem, 
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { NativeCapability, NativeWorker } from "../native.js";
+import type { NativeCapability, NativeGpuProbe, NativeWorker } from "../native.js";
 import { version } from "../version.js";
 import type { Library } from "./context.js";
 
@@ -22,6 +22,8 @@ export interface Diagnosis {
   worker?: { available: true; version: string } | { available: false; reason: string };
   backends: Record<string, NativeCapability>;
   libraries: Record<string, string>;
+  /** Null where the addon does not load. */
+  gpu: NativeGpuProbe | null;
   /** Settings that change how threads behave. */
   environment: string[];
 }
@@ -120,6 +122,7 @@ export async function diagnose(library: Library): Promise<Diagnosis> {
     addon: { loaded: false, reason: "" },
     backends: {},
     libraries: {},
+    gpu: null,
     environment: variables.flatMap((name) => (process.env[name] ? `${name}=${process.env[name]}` : [])),
   };
   try {
@@ -132,6 +135,7 @@ export async function diagnose(library: Library): Promise<Diagnosis> {
       ...(worker && { worker }),
       backends,
       libraries,
+      gpu: addon.probeGpu(),
     };
   } catch (error) {
     const reason = withoutPaths(error instanceof Error ? error.message : String(error));

@@ -40,6 +40,7 @@ function fakeAddon(changes: { fail?: Error; steps?: number } = {}): FakeAddon {
       cores: 2,
     }),
     worker: () => ({ path: "", version: "", trouble: "none here" }),
+    probeGpu: () => assert.fail("a build asked for what only kraken doctor asks"),
     plan({ ranks }) {
       if (ranks > 2) {
         throw Object.assign(new Error(`\`ranks\` must divide 2: got ${ranks}`), { code: "ERR_RANKS" });

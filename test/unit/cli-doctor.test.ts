@@ -16,12 +16,19 @@ const capabilities = {
   libraries: { oneDNN: "2.6.3" },
   cores: 2,
 };
+const gpu = {
+  plugins: { found: false, text: "not built: no CUDA compiler; `npm run toolchain:gpu` brings it" },
+  driver: { found: true, text: "for CUDA 13.0: NVIDIA H100 (sm_90, 85 GB)" },
+  tensorrt: { found: true, text: "10.15" },
+  nccl: { found: false, text: "not found: libnccl.so.2" },
+};
 /** A worker that says `version`, and an addon that expects "kraken-worker 1.2.3". */
 const withWorker = (worker: { path: string; trouble?: string }) => ({
   native: async () => ({
     native: () => ({
       version: "1.2.3",
       capabilities: () => capabilities,
+      probeGpu: () => gpu,
       worker: () => ({ version: "kraken-worker 1.2.3", trouble: "", ...worker }),
     }),
   }),
@@ -51,6 +58,10 @@ test("a machine that can run engines", async () => {
   assert.match(stdout, /^worker +kraken-worker 1\.2\.3$/m);
   assert.match(stdout, /^cpu +available, instruction set AVX512_BF16$/m);
   assert.match(stdout, /^tensorrt +not available: this build has no TensorRT backend$/m);
+  assert.match(stdout, /^GPU plugins +not built: no CUDA compiler; `npm run toolchain:gpu` brings it$/m);
+  assert.match(stdout, /^GPU driver +for CUDA 13\.0: NVIDIA H100 \(sm_90, 85 GB\)$/m);
+  assert.match(stdout, /^TensorRT +10\.15$/m);
+  assert.match(stdout, /^NCCL +not found: libnccl\.so\.2$/m);
   assert.match(stdout, /^built with +oneDNN 2\.6\.3$/m);
 });
 
@@ -61,6 +72,7 @@ test("--json", async () => {
   assert.equal(document.ok, true);
   assert.deepEqual(document.backends, capabilities.backends);
   assert.deepEqual(document.worker, { available: true, version: "kraken-worker 1.2.3" });
+  assert.deepEqual(document.gpu, gpu);
   assert.ok(document.memory.totalBytes > 0 && document.cpu.usable > 0);
 });
 
@@ -87,7 +99,9 @@ test("an addon that does not load is the diagnosis, not a failure", async () => 
   assert.equal(stderr, "");
   const json = await kraken(["doctor", "--json"], { library });
   assert.equal(json.code, 1);
-  assert.deepEqual(JSON.parse(json.stdout).addon, { loaded: false, reason: "no build was found" });
+  const document = JSON.parse(json.stdout);
+  assert.deepEqual(document.addon, { loaded: false, reason: "no build was found" });
+  assert.equal(document.gpu, null);
 });
 
 test("paths of the user are not printed", () => {

@@ -38,7 +38,7 @@ async function doctor(flags: Flags, context: Context): Promise<void> {
     printJson(context.stdout, { ok: healthy(diagnosis), ...diagnosis });
     return;
   }
-  const { cpu, memory, addon, worker, backends, libraries, environment } = diagnosis;
+  const { cpu, memory, addon, worker, backends, gpu, libraries, environment } = diagnosis;
   const limit = memory.limitBytes === null ? "" : `, limited to ${bytes(memory.limitBytes)}`;
   const rows: [string, string][] = [
     ["kraken-engine", diagnosis.version],
@@ -66,6 +66,14 @@ async function doctor(flags: Flags, context: Context): Promise<void> {
       ? ["available", ...details].join(", ")
       : `not available: ${backend.reason}`;
     rows.push([name, state]);
+  }
+  if (gpu) {
+    rows.push(
+      ["GPU plugins", gpu.plugins.text],
+      ["GPU driver", gpu.driver.text],
+      ["TensorRT", gpu.tensorrt.text],
+      ["NCCL", gpu.nccl.text],
+    );
   }
   const built = Object.entries(libraries).map(([name, version]) => `${name} ${version}`);
   if (built.length > 0) rows.push(["built with", built.join(", ")]);

@@ -1,0 +1,75 @@
+#include "communicator/make_communicator.h"
+
+#include <algorithm>
+#include <string>
+
+#include "common/error.h"
+#include "communicator/nccl_communicator.h"
+#include "communicator/peer_communicator.h"
+
+namespace kraken::plugins {
+namespace {
+
+void require(bool condition, const std::string& message) {
+  if (!condition) throw PluginError(message);
+}
+
+void check_options(const kraken_communicator_options& options) {
+  require(options.struct_size == static_cast<int32_t>(sizeof(options)),
+          "struct_size must be " + std::to_string(sizeof(options)) + ", got " +
+              std::to_string(options.struct_size));
+  require(
+      options.ranks >= 1 && options.ranks <= kernels::kMaxRanks,
+      "ranks must be 1 to " + std::to_string(kernels::kMaxRanks) + ", got " + std::to_string(options.ranks));
+  require(options.rank >= 0 && options.rank < options.ranks, "rank must be below ranks (" +
+                                                                 std::to_string(options.ranks) + "), got " +
+                                                                 std::to_string(options.rank));
+  require(options.capacity > 0, "capacity must be above 0 bytes, got " + std::to_string(options.capacity));
+  require(options.ranks == 1 || options.all_gather != nullptr, "more than one rank need all_gather");
+  require(options.transport >= KRAKEN_TRANSPORT_AUTO && options.transport <= KRAKEN_TRANSPORT_NCCL,
+          "transport must be 0, 1 or 2, got " + std::to_string(options.transport));
+}
+
+kernels::AlgorithmTable table_of(const char* text) {
+  if (text == nullptr) return kernels::AlgorithmTable::built_in();
+  return kernels::AlgorithmTable::parse(text, "algorithms");
+}
+
+// Whether NCCL is there on every rank: one that has none would leave the others waiting.
+bool all_have_nccl(const Rendezvous& rendezvous) {
+  const std::vector<int32_t> have = rendezvous.gather<int32_t>(NcclGroup::unavailable().empty() ? 1 : 0);
+  return std::find(have.begin(), have.end(), 0) == have.end();
+}
+
+}  // namespace
+
+std::unique_ptr<DeviceCommunicator> make_communicator(const kraken_communicator_options& options) {
+  check_options(options);
+  kernels::AlgorithmTable table = table_of(options.algorithms);
+  Rendezvous rendezvous;
+  rendezvous.rank = options.rank;
+  rendezvous.ranks = options.ranks;
+  rendezvous.all_gather = [&options](const void* mine, void* all, int64_t bytes) {
+    return options.all_gather(options.context, mine, all, bytes);
+  };
+  const Stalls stalls = {options.stall_side_microseconds, options.stall_main_microseconds};
+
+  const bool may_use_nccl = options.transport != KRAKEN_TRANSPORT_PEER && options.ranks > 1;
+  const bool nccl = may_use_nccl && all_have_nccl(rendezvous);
+  if (options.transport == KRAKEN_TRANSPORT_NCCL) {
+    require(nccl, "NCCL is not on every rank; on this one: " + NcclGroup::unavailable());
+    return std::make_unique<NcclCommunicator>(rendezvous, options.capacity, stalls);
+  }
+  std::unique_ptr<PeerMemory> memory = PeerCommunicator::make_memory(rendezvous, options.capacity);
+  if (memory->complete()) {
+    std::unique_ptr<NcclGroup> group = nccl ? std::make_unique<NcclGroup>(rendezvous) : nullptr;
+    return std::make_unique<PeerCommunicator>(std::move(memory), std::move(group), std::move(table),
+                                              options.capacity, options.timeout_nanoseconds, stalls);
+  }
+  require(nccl, memory->problem() + "; NCCL would do without, but " +
+                    (may_use_nccl ? "not every rank has it" : "it was ruled out"));
+  memory.reset();
+  return std::make_unique<NcclCommunicator>(rendezvous, options.capacity, stalls);
+}
+
+}  // namespace kraken::plugins

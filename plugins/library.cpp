@@ -1,0 +1,100 @@
+// What the library exports: creators for TensorRT, and the C interface of kraken_plugins.h.
+#include <NvInferRuntime.h>
+#include <NvInferVersion.h>
+
+#include <array>
+#include <string>
+
+#include "all_reduce_plugin/all_reduce_plugin.h"
+#include "common/creator.h"
+#include "common/log.h"
+#include "communicator/binding.h"
+#include "communicator/make_communicator.h"
+#include "join_add_plugin/join_add_plugin.h"
+#include "join_norm_plugin/join_norm_plugin.h"
+#include "kraken_plugins.h"
+#include "start_norm_plugin/start_norm_plugin.h"
+
+#define KRAKEN_EXPORT extern "C" __attribute__((visibility("default")))
+
+using namespace kraken::plugins;
+
+struct kraken_communicator {
+  std::unique_ptr<DeviceCommunicator> communicator;
+  std::string transport;
+};
+
+// --- for TensorRT
+// ---------------------------------------------------------------------------------------------------
+
+KRAKEN_EXPORT void setLoggerFinder(nvinfer1::ILoggerFinder* finder) {
+  set_logger_finder(finder);
+}
+
+KRAKEN_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
+  static Creator<StartNormPlugin> start_norm;
+  static Creator<JoinNormPlugin> join_norm;
+  static Creator<JoinAddPlugin> join_add;
+  static Creator<AllReducePlugin> all_reduce;
+  static const std::array<nvinfer1::IPluginCreatorInterface*, 4> creators = {&start_norm, &join_norm,
+                                                                             &join_add, &all_reduce};
+  count = static_cast<int32_t>(creators.size());
+  return creators.data();
+}
+
+// --- kraken_plugins.h
+// -----------------------------------------------------------------------------------------------
+
+KRAKEN_EXPORT int32_t kraken_plugins_interface() {
+  return KRAKEN_PLUGINS_INTERFACE;
+}
+
+KRAKEN_EXPORT const char* kraken_plugins_version() {
+  return KRAKEN_VERSION;
+}
+
+KRAKEN_EXPORT int32_t kraken_plugins_tensorrt_version() {
+  return NV_TENSORRT_MAJOR * 10000 + NV_TENSORRT_MINOR * 100 + NV_TENSORRT_PATCH;
+}
+
+KRAKEN_EXPORT const char* kraken_plugins_architectures() {
+  return KRAKEN_ARCHITECTURES;
+}
+
+KRAKEN_EXPORT const char* kraken_plugins_last_error() {
+  return last_error();
+}
+
+KRAKEN_EXPORT kraken_communicator* kraken_communicator_create(const kraken_communicator_options* options) {
+  return guarded("communicator", static_cast<kraken_communicator*>(nullptr), [&]() -> kraken_communicator* {
+    auto made = std::make_unique<kraken_communicator>();
+    made->communicator = make_communicator(*options);
+    made->transport = made->communicator->transport();
+    return made.release();
+  });
+}
+
+KRAKEN_EXPORT void kraken_communicator_destroy(kraken_communicator* communicator) {
+  delete communicator;
+}
+
+KRAKEN_EXPORT int32_t kraken_communicator_status(const kraken_communicator* communicator) {
+  return guarded("communicator", -1, [&] {
+    const std::string failure = communicator->communicator->failure();
+    if (failure.empty()) return 0;
+    report_error(failure);
+    return -1;
+  });
+}
+
+KRAKEN_EXPORT const char* kraken_communicator_transport(const kraken_communicator* communicator) {
+  return communicator->transport.c_str();
+}
+
+KRAKEN_EXPORT void kraken_communicator_bind(kraken_communicator* communicator) {
+  bind_communicator(communicator == nullptr ? nullptr : communicator->communicator.get());
+}
+
+KRAKEN_EXPORT int32_t kraken_communicator_unbind() {
+  return unbind_communicator();
+}

@@ -1,0 +1,69 @@
+// The kernels' whole bodies, run on the host.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+
+#include "cases.h"
+
+namespace kraken::test {
+namespace {
+
+void expect_all(const Checks& checks) {
+  double most = 0;
+  ASSERT_FALSE(checks.empty());
+  for (const Check& check : checks) {
+    EXPECT_TRUE(check.passed()) << check.name << ": " << check.error << ", allowed " << check.tolerance;
+    if (check.tolerance > 0) most = std::max(most, check.error / check.tolerance);
+  }
+  std::printf("  %zu checks, at most %.0f %% of a tolerance used\n", checks.size(), 100 * most);
+}
+
+TEST(KernelNorm, AgreesWithFloat64) {
+  expect_all(norm_checks());
+}
+TEST(KernelNorm, KeepsAccuracyUnderALargeMean) {
+  expect_all(norm_accuracy_checks());
+}
+TEST(KernelNorm, RefusesWhatItCannotDo) {
+  expect_all(norm_argument_checks());
+}
+TEST(KernelJoinAdd, AgreesWithFloat64) {
+  expect_all(join_add_checks());
+}
+
+TEST(KernelSample, AgreesWithSorting) {
+  expect_all(sample_checks());
+}
+TEST(KernelSample, DrawsInProportion) {
+  expect_all(sample_distribution_checks());
+}
+TEST(KernelSample, MarksRowsThatAreNoNumbers) {
+  expect_all(sample_invalid_checks());
+}
+
+class Ranks : public testing::TestWithParam<int> {};
+
+TEST_P(Ranks, AllReduceAgreesWithFloat64) {
+  expect_all(all_reduce_checks(GetParam()));
+}
+TEST_P(Ranks, ExchangesInARowKeepApart) {
+  expect_all(all_reduce_sequence_checks(GetParam()));
+}
+TEST_P(Ranks, FoldedJoinAgreesWithAllReduce) {
+  expect_all(folded_join_checks(GetParam()));
+}
+INSTANTIATE_TEST_SUITE_P(KernelExchange, Ranks, testing::Values(1, 2, 4, 8));
+
+class SeveralRanks : public testing::TestWithParam<int> {};
+
+TEST_P(SeveralRanks, ALostOneIsAnErrorAndNoHang) {
+  expect_all(lost_rank_checks(GetParam()));
+}
+INSTANTIATE_TEST_SUITE_P(KernelExchange, SeveralRanks, testing::Values(2, 4, 8));
+
+TEST(KernelExchange, RefusesWhatItCannotDo) {
+  expect_all(all_reduce_argument_checks());
+}
+
+}  // namespace
+}  // namespace kraken::test

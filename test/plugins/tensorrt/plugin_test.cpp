@@ -1,0 +1,197 @@
+// The plugins as objects: fields, capabilities, clones, serialization. TensorRT's headers are enough for
+// these.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "fields.h"
+
+namespace kraken::plugins {
+namespace {
+
+using nvinfer1::PluginCapabilityType;
+using nvinfer1::PluginFieldType;
+using nvinfer1::TensorRTPhase;
+
+nvinfer1::IPluginV3OneRuntime& runtime_of(nvinfer1::IPluginV3& plugin) {
+  return *static_cast<nvinfer1::IPluginV3OneRuntime*>(
+      plugin.getCapabilityInterface(PluginCapabilityType::kRUNTIME));
+}
+nvinfer1::IPluginV3OneBuild& build_of(nvinfer1::IPluginV3& plugin) {
+  return *static_cast<nvinfer1::IPluginV3OneBuild*>(
+      plugin.getCapabilityInterface(PluginCapabilityType::kBUILD));
+}
+
+// Name → bytes of each serialized field.
+std::map<std::string, std::string> serialized(nvinfer1::IPluginV3& plugin) {
+  std::map<std::string, std::string> fields;
+  const nvinfer1::PluginFieldCollection* list = runtime_of(plugin).getFieldsToSerialize();
+  for (int32_t i = 0; i < list->nbFields; ++i) {
+    const nvinfer1::PluginField& field = list->fields[i];
+    EXPECT_EQ(field.length, 1);
+    fields[field.name] = std::string(static_cast<const char*>(field.data), 4);
+  }
+  return fields;
+}
+
+TEST(Plugins, HaveTheThreeCapabilities) {
+  for (const auto& [name, fields] : all_plugins()) {
+    const auto plugin = fields.create(name);
+    ASSERT_NE(plugin, nullptr) << last_error();
+    auto* core =
+        static_cast<nvinfer1::IPluginV3OneCore*>(plugin->getCapabilityInterface(PluginCapabilityType::kCORE));
+    EXPECT_EQ(core->getPluginName(), name);
+    EXPECT_STREQ(core->getPluginNamespace(), "kraken");
+    EXPECT_STREQ(core->getInterfaceInfo().kind, "PLUGIN_V3ONE_CORE");
+    EXPECT_STREQ(build_of(*plugin).getInterfaceInfo().kind, "PLUGIN_V3ONE_BUILD");
+    EXPECT_STREQ(runtime_of(*plugin).getInterfaceInfo().kind, "PLUGIN_V3ONE_RUNTIME");
+    EXPECT_EQ(build_of(*plugin).getNbOutputs(), 1);
+    EXPECT_EQ(build_of(*plugin).getNbTactics(), 0);
+    EXPECT_EQ(build_of(*plugin).getWorkspaceSize(nullptr, 0, nullptr, 0), 0u);
+  }
+}
+
+TEST(Plugins, AreTheSameAfterCloningAndAfterTheirPlan) {
+  for (const auto& [name, fields] : all_plugins()) {
+    auto plugin = fields.create(name);
+    ASSERT_NE(plugin, nullptr);
+    const std::map<std::string, std::string> before = serialized(*plugin);
+    const std::unique_ptr<nvinfer1::IPluginV3> clone(plugin->clone());
+    plugin.reset();  // a clone lives on
+    EXPECT_EQ(serialized(*clone), before) << name;
+
+    for (nvinfer1::IPluginCreatorV3One* creator : creators()) {
+      if (name != creator->getPluginName()) continue;
+      const std::unique_ptr<nvinfer1::IPluginV3> loaded(
+          creator->createPlugin("layer", runtime_of(*clone).getFieldsToSerialize(), TensorRTPhase::kRUNTIME));
+      ASSERT_NE(loaded, nullptr) << last_error();
+      EXPECT_EQ(serialized(*loaded), before) << name;
+    }
+  }
+}
+
+// A plan's bytes lie anywhere.
+TEST(Plugins, ReadFieldsThatAreNotAligned) {
+  std::vector<char> bytes(64);
+  int32_t ways = 7;
+  std::memcpy(bytes.data() + 1, &ways, sizeof(ways));
+  const nvinfer1::PluginField field("width", bytes.data() + 1, PluginFieldType::kINT32, 1);
+  int32_t exchange = 0;
+  const nvinfer1::PluginField other("exchange", &exchange, PluginFieldType::kINT32, 1);
+  const std::array<nvinfer1::PluginField, 2> list = {field, other};
+  const nvinfer1::PluginFieldCollection collection = {2, list.data()};
+  const std::unique_ptr<nvinfer1::IPluginV3> plugin(
+      creators()[2]->createPlugin("layer", &collection, TensorRTPhase::kBUILD));
+  ASSERT_NE(plugin, nullptr) << last_error();
+  EXPECT_EQ(serialized(*plugin).at("width"), std::string(bytes.data() + 1, 4));
+}
+
+struct BadField {
+  const char* what;
+  void (*change)(Fields&);
+  const char* message;
+  TensorRTPhase phase = TensorRTPhase::kBUILD;
+};
+class BadFields : public testing::TestWithParam<BadField> {};
+
+TEST_P(BadFields, AreRefusedByName) {
+  Fields fields = start_norm_fields(0, 2, 768);
+  if (GetParam().phase == TensorRTPhase::kRUNTIME) fields.integer("kraken_version", 1);
+  ASSERT_NE(fields.create("StartNorm", GetParam().phase), nullptr) << last_error();
+  GetParam().change(fields);
+  EXPECT_EQ(fields.create("StartNorm", GetParam().phase), nullptr);
+  EXPECT_EQ(last_error(), std::string("kraken: StartNorm: ") + GetParam().message);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Plugins, BadFields,
+    testing::Values(
+        BadField{"missing", [](Fields& f) { f.remove("ways"); },
+                 R"(field "ways" must be one int32 of at least 1, got none)"},
+        BadField{"unknown", [](Fields& f) { f.integer("way", 1); }, R"(has no field "way")"},
+        BadField{"twice", [](Fields& f) { f.integer("ways", 2); },
+                 R"(field "ways" must be given once, got two of it)"},
+        BadField{"type",
+                 [](Fields& f) { f.replace("ways", PluginFieldType::kINT64, 1, std::vector<int64_t>{2}); },
+                 R"(field "ways" must be one int32 of at least 1, got 1 × int64)"},
+        BadField{"length",
+                 [](Fields& f) {
+                   f.replace("ways", PluginFieldType::kINT32, 2, std::vector<int32_t>{2, 2});
+                 },
+                 R"(field "ways" must be one int32 of at least 1, got 2 × int32)"},
+        BadField{
+            "short",
+            [](Fields& f) { f.replace("epsilon", PluginFieldType::kFLOAT32, 0, std::vector<float>{1e-5f}); },
+            R"(field "epsilon" must be one finite float32 above 0, got 0 × float32)"},
+        BadField{"noData",
+                 [](Fields& f) { f.replace("ways", PluginFieldType::kINT32, 1, std::vector<int32_t>{}); },
+                 R"(field "ways" must be one int32 of at least 1, got no data)"},
+        BadField{"negative", [](Fields& f) { f.remove("exchange").integer("exchange", -1); },
+                 R"(field "exchange" must be one int32 of at least 0, got -1)"},
+        BadField{"tooWide", [](Fields& f) { f.remove("width").integer("width", 16385); },
+                 R"(field "width" must be one int32 from 1 to 16384, got 16385)"},
+        BadField{"notAFlag", [](Fields& f) { f.remove("rms").integer("rms", 2); },
+                 R"(field "rms" must be one int32 from 0 to 1, got 2)"},
+        BadField{"notFinite", [](Fields& f) { f.remove("epsilon").number("epsilon", NAN); },
+                 R"(field "epsilon" must be one finite float32 above 0, got nan)"},
+        BadField{"planOfAnotherVersion",
+                 [](Fields& f) { f.remove("kraken_version").integer("kraken_version", 2); },
+                 R"(field "kraken_version" must be 1 (build the engine again), got 2)",
+                 TensorRTPhase::kRUNTIME},
+        BadField{"planWithoutVersion", [](Fields& f) { f.remove("kraken_version"); },
+                 R"(field "kraken_version" must be 1 (build the engine again), got none)",
+                 TensorRTPhase::kRUNTIME}),
+    [](const auto& info) { return info.param.what; });
+
+TEST(Plugins, RefuseADamagedCollection) {
+  const nvinfer1::PluginFieldCollection damaged = {-3, nullptr};
+  EXPECT_EQ(creators()[0]->createPlugin("layer", &damaged, TensorRTPhase::kRUNTIME), nullptr);
+  EXPECT_EQ(last_error(), "kraken: StartNorm: the field collection is damaged: -3 fields");
+}
+
+nvinfer1::PluginTensorDesc desc(std::vector<int64_t> dims, nvinfer1::DataType type) {
+  nvinfer1::PluginTensorDesc made{};
+  made.type = type;
+  made.format = nvinfer1::TensorFormat::kLINEAR;
+  made.dims.nbDims = static_cast<int32_t>(dims.size());
+  for (size_t i = 0; i < dims.size(); ++i) made.dims.d[i] = dims[i];
+  return made;
+}
+
+TEST(Plugins, RefuseShapesThatDoNotFit) {
+  using nvinfer1::DataType;
+  const auto plugin = start_norm_fields(0, 2, 768).create("StartNorm");
+  ASSERT_NE(plugin, nullptr);
+  const auto x = desc({2, 5, 768}, DataType::kHALF), weight = desc({2, 768}, DataType::kFLOAT);
+  const auto change = [&](std::vector<nvinfer1::PluginTensorDesc> inputs) {
+    const int32_t count = static_cast<int32_t>(inputs.size());
+    return runtime_of(*plugin).onShapeChange(inputs.data(), count, &x, 1);
+  };
+  EXPECT_EQ(change({x, x, weight}), 0) << last_error();
+  EXPECT_NE(change({x, x}), 0);
+  EXPECT_EQ(last_error(), "kraken: StartNorm: takes 3 inputs and has 1 output, got 2 and 1");
+  EXPECT_NE(change({desc({1, 5, 768}, DataType::kHALF), x, weight}), 0);
+  EXPECT_EQ(last_error(), "kraken: StartNorm: send must be [2,-1,768], got [1,5,768]");
+  EXPECT_NE(change({x, desc({2, 4, 768}, DataType::kHALF), weight}), 0);
+  EXPECT_EQ(last_error(), "kraken: StartNorm: x must be [2,5,768], got [2,4,768]");
+  EXPECT_NE(change({x, x, desc({2, 1, 768}, DataType::kFLOAT)}), 0);
+  EXPECT_EQ(last_error(), "kraken: StartNorm: weight must be [2,768], got [2,1,768]");
+}
+
+TEST(Plugins, SayWhatIsWrongWhenThereIsNoDevice) {
+  const auto plugin = Fields().create("AllReduce");
+  const auto tensor = desc({4, 8}, nvinfer1::DataType::kFLOAT);
+  std::vector<float> in(32), out(32);
+  const void* inputs[] = {in.data()};
+  void* outputs[] = {out.data()};
+  if (runtime_of(*plugin).enqueue(&tensor, &tensor, inputs, outputs, nullptr, nullptr) == 0) {
+    GTEST_SKIP() << "this machine has a device";
+  }
+  EXPECT_NE(last_error().find("AllReduce: copying failed: "), std::string::npos) << last_error();
+}
+
+}  // namespace
+}  // namespace kraken::plugins
