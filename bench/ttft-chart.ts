@@ -7,7 +7,7 @@
  * black pages alike.
  */
 import { parseArgs } from "node:util";
-import { plot as drawPlot, barX, ruleX, text, tickX } from "@observablehq/plot";
+import { barX, plot as drawPlot, ruleX, text, tickX } from "@observablehq/plot";
 import { parseHTML } from "linkedom";
 import type { CellRecord } from "../lib/bench/document.js";
 import { readBench } from "../lib/bench/resume.js";
@@ -30,6 +30,16 @@ const colours: Record<string, string> = {
   Kraken: "#2f8fd0",
 };
 
+/** "10Gbit,20us" as people write it. */
+function linkName(link: string): string {
+  if (link === "none") return "between threads";
+  return link
+    .replace(/bit\b/, "bit/s")
+    .replace(/us\b/, "µs")
+    .replace(/(\d)([a-zµ])/gi, "$1 $2")
+    .replace(",", ", ");
+}
+
 function barsOf(cell: CellRecord): Bar[] {
   const times = (label: string, role: string) => {
     const variant = cell.variants.find((one) => one.label === label && one.role === role);
@@ -38,7 +48,7 @@ function barsOf(cell: CellRecord): Bar[] {
   return cell.variants
     .filter(({ role, prefill }) => role === "main" && prefill)
     .map(({ label }) => ({
-      link: cell.link === "none" ? "between threads" : cell.link.replace(",", ", "),
+      link: linkName(cell.link),
       context: `${cell.context} tokens`,
       label,
       ms: times(label, "main")!,
@@ -65,7 +75,14 @@ function panelRow(bars: readonly Bar[], context: string, top: boolean): string {
     y: { domain: Object.keys(colours), label: null, tickSize: 0 },
     marks: [
       barX(data, { fx: "link", x: "ms", y: "label", fill: (bar: Bar) => colours[bar.label]!, inset: 2 }),
-      tickX(data, { fx: "link", x: "bound", y: "label", stroke: ink, strokeWidth: 2, strokeDasharray: "3,2" }),
+      tickX(data, {
+        fx: "link",
+        x: "bound",
+        y: "label",
+        stroke: ink,
+        strokeWidth: 2,
+        strokeDasharray: "3,2",
+      }),
       text(data, {
         fx: "link",
         x: "ms",

@@ -1,6 +1,7 @@
 /**
  * Builds native code: the addon through cmake-js (default), or the tests through plain cmake
  * (`--tests`; with `--sanitize address,undefined` or `--sanitize thread` in a build folder of their own).
+ * `--arm64` only compiles for 64-bit ARM, with Debian's cross compiler (g++-aarch64-linux-gnu): to see that it does.
  * Uses Node built-ins only; what it calls was installed by tools/setup.mjs.
  */
 import { spawnSync } from "node:child_process";
@@ -21,7 +22,7 @@ function run(command, args) {
 }
 
 const { values } = parseArgs({
-  options: { tests: { type: "boolean" }, sanitize: { type: "string" } },
+  options: { tests: { type: "boolean" }, sanitize: { type: "string" }, arm64: { type: "boolean" } },
 });
 
 const cmakeJs = createRequire(import.meta.url).resolve("cmake-js/bin/cmake-js");
@@ -35,21 +36,31 @@ function configureAddon() {
   process.exit(result.status ?? 1);
 }
 
-if (!values.sanitize) {
+/** In a build folder of its own, without the addon and without GPU code. */
+function buildApart(dir, settings, target) {
+  const all = { KRAKEN_ADDON: "OFF", KRAKEN_GPU: "OFF", ...settings };
+  const defines = Object.entries(all).map(([name, value]) => `-D${name}=${value}`);
+  run("cmake", ["-S", ".", "-B", dir, "-G", "Ninja", ...defines]);
+  run("cmake", ["--build", dir, "-j", jobs, ...(target ? ["--target", target] : [])]);
+}
+
+if (values.sanitize) {
+  buildApart(`build-${values.sanitize.replace(",", "-")}`, {
+    CMAKE_BUILD_TYPE: "RelWithDebInfo",
+    KRAKEN_TESTS: "ON",
+    KRAKEN_SANITIZE: values.sanitize,
+  });
+} else if (values.arm64) {
+  // Nothing is linked, so the headers of this machine's libraries are all it takes.
+  const processor = {
+    CMAKE_SYSTEM_NAME: "Linux",
+    CMAKE_SYSTEM_PROCESSOR: "aarch64",
+    CMAKE_CXX_COMPILER: "aarch64-linux-gnu-g++",
+  };
+  buildApart("build-arm64", processor, "kraken_core");
+} else {
   // The tests live in the addon's tree, so that kraken_core is compiled once.
   if (!values.tests || !existsSync(join(root, "build", "CMakeCache.txt"))) configureAddon();
   if (values.tests) run("cmake", ["-S", ".", "-B", "build", "-DKRAKEN_TESTS=ON"]);
   run("cmake", ["--build", "build", "-j", jobs, ...(values.tests ? [] : ["--target", "kraken"])]);
-} else {
-  const dir = `build-${values.sanitize.replace(",", "-")}`;
-  const settings = {
-    CMAKE_BUILD_TYPE: "RelWithDebInfo",
-    KRAKEN_TESTS: "ON",
-    KRAKEN_ADDON: "OFF",
-    KRAKEN_GPU: "OFF",
-    KRAKEN_SANITIZE: values.sanitize,
-  };
-  const defines = Object.entries(settings).map(([name, value]) => `-D${name}=${value}`);
-  run("cmake", ["-S", ".", "-B", dir, "-G", "Ninja", ...defines]);
-  run("cmake", ["--build", dir, "-j", jobs]);
 }

@@ -68,7 +68,7 @@ export function chartSpec(report: PeersReport): object {
         },
         {
           mark: { type: "text", align: "left", dx: 4, fontSize: 11 },
-          encoding: { text: { field: "ms", type: "quantitative", format: ".3~s" } },
+          encoding: { text: { field: "ms", type: "quantitative", format: ",.3~r" } },
         },
       ],
     };
