@@ -120,12 +120,15 @@ template <typename T, typename Index>
 __device__ __forceinline__ Vector<T> sum_of_ranks(const PeerBuffers& peers, int64_t row, Index begin,
                                                   Index end) {
   constexpr int N = kPer16<T>;
+  const auto load = [&](int rank) {
+    return load_peer_vector(static_cast<const T*>(peers.send[rank]) + row, begin, end);
+  };
   Vector<T> part[kMaxRanks];
-  part[0] = load_peer_vector(static_cast<const T*>(peers.send[0]) + row, begin, end);
+  part[0] = load(0);
 #pragma unroll
   for (int rank = 1; rank < kMaxRanks; ++rank) {
     if (rank >= peers.ranks) break;
-    part[rank] = load_peer_vector(static_cast<const T*>(peers.send[rank]) + row, begin, end);
+    part[rank] = load(rank);
   }
   float sum[N];
 #pragma unroll

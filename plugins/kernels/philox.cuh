@@ -9,7 +9,7 @@
 namespace kraken::kernels {
 
 // Uniform in [0, 1), 53 bits.
-__device__ inline double philox_uniform(uint64_t seed, uint64_t position) {
+__host__ __device__ inline double philox_uniform(uint64_t seed, uint64_t position) {
   uint32_t c0 = static_cast<uint32_t>(position), c1 = static_cast<uint32_t>(position >> 32), c2 = 0, c3 = 0;
   uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round) {

@@ -13,6 +13,13 @@
 
 namespace kraken::test {
 
+// ThreadSanitizer makes every fiber a thread and takes ten times as long.
+#ifdef __SANITIZE_THREAD__
+constexpr bool kIsSlow = true;
+#else
+constexpr bool kIsSlow = false;
+#endif
+
 struct Check {
   std::string name;
   double error = 0;      // the largest, relative to 1 + |expected|, or how many values are wrong

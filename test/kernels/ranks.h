@@ -23,7 +23,9 @@ class RankGroup {
     const int64_t capacity = (bytes + 15) / 16 * 16;
     for (size_t rank = 0; rank < ranks_; ++rank) {
       KRAKEN_CUDA(cudaSetDevice(device_of(rank)));
-      KRAKEN_CUDA(cudaStreamCreate(&streams_[rank]));
+      // The default stream must wait for no rank: a rank that fills its memory would wait for one that waits
+      // for it.
+      KRAKEN_CUDA(cudaStreamCreateWithFlags(&streams_[rank], cudaStreamNonBlocking));
       send_.push_back(zeroed(static_cast<size_t>(capacity)));
       receive_.push_back(zeroed(static_cast<size_t>(capacity)));
       flags_.push_back(zeroed(sizeof(kernels::Flags)));
@@ -73,6 +75,8 @@ class RankGroup {
     }
   }
 
+  int devices() const { return devices_; }
+
   // 0, or 1 + the rank that this one lost.
   uint32_t error(int rank) const {
     uint32_t value = 0;
@@ -93,6 +97,7 @@ class RankGroup {
   static DeviceMemory zeroed(size_t bytes) {
     DeviceMemory memory = device_memory(bytes);
     KRAKEN_CUDA(cudaMemset(memory.get(), 0, bytes));
+    KRAKEN_CUDA(cudaStreamSynchronize(nullptr));
     return memory;
   }
 

@@ -90,6 +90,7 @@ class Array {
     std::vector<char> bytes(count_ * element());
     for (size_t i = 0; i < count_; ++i) encode(dtype_, static_cast<float>(values[i]), &bytes[i * element()]);
     KRAKEN_CUDA(cudaMemcpy(data(), bytes.data(), bytes.size(), cudaMemcpyDefault));
+    KRAKEN_CUDA(cudaStreamSynchronize(nullptr));  // streams of ranks do not wait for the default one
   }
 
   std::vector<double> download() const {
@@ -101,7 +102,10 @@ class Array {
   }
 
   // What a kernel leaves out is seen.
-  void fill_with_nan() { KRAKEN_CUDA(cudaMemset(memory_.get(), 0xff, offset_ + count_ * element())); }
+  void fill_with_nan() {
+    KRAKEN_CUDA(cudaMemset(memory_.get(), 0xff, offset_ + count_ * element()));
+    KRAKEN_CUDA(cudaStreamSynchronize(nullptr));
+  }
 
  private:
   size_t element() const { return static_cast<size_t>(kernels::size_of(dtype_)); }

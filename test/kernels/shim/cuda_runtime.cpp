@@ -81,7 +81,7 @@ cudaError_t cudaMemset(void* pointer, int value, size_t bytes) {
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamCreate(cudaStream_t* stream) {
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int) {
   *stream = nullptr;
   return cudaSuccess;
 }
