@@ -7,7 +7,7 @@
  * black pages alike.
  */
 import { parseArgs } from "node:util";
-import { barX, plot as drawPlot, ruleX, text, tickX } from "@observablehq/plot";
+import { barX, plot as drawPlot, type PlotOptions, ruleX, text, tickX } from "@observablehq/plot";
 import { parseHTML } from "linkedom";
 import type { CellRecord } from "../lib/bench/document.js";
 import { readBench } from "../lib/bench/resume.js";
@@ -61,7 +61,7 @@ function panelRow(bars: readonly Bar[], context: string, top: boolean): string {
   const data = bars.filter((bar) => bar.context === context);
   const { document } = parseHTML("<html></html>");
   const drawn = drawPlot({
-    document: document as unknown as Document,
+    document: document as unknown as PlotOptions["document"],
     width: 960,
     height: top ? 176 : 156,
     marginLeft: 70,
