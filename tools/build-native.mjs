@@ -51,11 +51,13 @@ if (values.sanitize) {
     KRAKEN_SANITIZE: values.sanitize,
   });
 } else if (values.arm64) {
-  // Nothing is linked, so the headers of this machine's libraries are all it takes.
+  // Nothing is linked, so this machine's own libraries and their headers are all it takes.
+  const native = spawnSync("c++", ["-print-multiarch"], { encoding: "utf8" }).stdout?.trim() ?? "";
   const processor = {
     CMAKE_SYSTEM_NAME: "Linux",
     CMAKE_SYSTEM_PROCESSOR: "aarch64",
     CMAKE_CXX_COMPILER: "aarch64-linux-gnu-g++",
+    CMAKE_LIBRARY_PATH: join("/usr/lib", native),
   };
   buildApart("build-arm64", processor, "kraken_core");
 } else {
