@@ -29,7 +29,7 @@ struct CpuStep {
   std::string kind;  // what profiles group by
   std::function<void(const StepContext&)> run;
   bool product = false;      // a matrix product
-  bool wanted_only = false;  // of the wanted rows, not of all tokens
+  bool wanted_only = false;  // of the wanted rows, wholly or in part, not of all tokens
 };
 
 // Memory that is zero and costs nothing until touched; page-aligned.
