@@ -3,6 +3,15 @@
 
 namespace kraken {
 
+void check_admission(const Admission& admission) {
+  if (admission.stopped) throw Error("ERR_DISPOSED", "the engine is disposed");
+  if (!admission.closed_code.empty()) throw Error(admission.closed_code, admission.closed_message);
+  if (admission.queued >= admission.bound) {
+    throw Error("ERR_QUEUE_FULL",
+                std::to_string(admission.queued) + " requests are waiting already, the most maxQueue allows");
+  }
+}
+
 void check_request(const Request& request, const RequestLimits& limits) {
   if (request.prompt.empty()) throw Error("ERR_EMPTY_PROMPT", "the prompt has no tokens");
   const bool generates = request.kind == Request::Kind::Generate;

@@ -49,6 +49,17 @@ struct RequestLimits {
 // fit).
 void check_request(const Request& request, const RequestLimits& limits);
 
+// What decides whether an executor takes another request now.
+struct Admission {
+  bool stopped = false;
+  const std::string& closed_code;  // why the engine takes no more; empty while it does
+  const std::string& closed_message;
+  int32_t queued = 0, bound = 0;  // requests that wait, and how many may
+};
+
+// Throws ERR_DISPOSED, what closed it, or ERR_QUEUE_FULL.
+void check_admission(const Admission& admission);
+
 struct Alternative {
   int32_t token;
   float logprob;

@@ -8,12 +8,7 @@ namespace kraken {
 
 RequestId Mailbox::post(std::unique_ptr<Sequence> request) {
   std::lock_guard lock(mutex_);
-  if (stopped_) throw Error("ERR_DISPOSED", "the engine is disposed");
-  if (!closed_code_.empty()) throw Error(closed_code_, closed_message_);
-  if (queued_ >= bound_) {
-    throw Error("ERR_QUEUE_FULL",
-                std::to_string(queued_) + " requests are waiting already, the most maxQueue allows");
-  }
+  check_admission({stopped_, closed_code_, closed_message_, queued_, bound_});
   const RequestId id = request->request != 0 ? request->request : ++last_id_;
   const auto number = [&](Sequence& sequence) {
     sequence.request = id;

@@ -60,12 +60,7 @@ WorkerExecutor::WorkerExecutor(const ExecutorOptions& options, const WorkerLaunc
 RequestId WorkerExecutor::enqueue(Request request) {
   check_request(request, limits_);
   std::lock_guard lock(mutex_);
-  if (stopping_) throw Error("ERR_DISPOSED", "the engine is disposed");
-  if (!closed_.code.empty()) throw Error(closed_.code, closed_.message);
-  if (queued_ >= max_queue_) {
-    throw Error("ERR_QUEUE_FULL",
-                std::to_string(queued_) + " requests are waiting already, the most maxQueue allows");
-  }
+  check_admission({stopping_, closed_.code, closed_.message, queued_, max_queue_});
   request.id = last_id_ + 1;
   const bool generates = request.kind == Request::Kind::Generate;
   if (!generates) request.samples = 1;
