@@ -41,19 +41,17 @@ function linkName(link: string): string {
 }
 
 function barsOf(cell: CellRecord): Bar[] {
-  const times = (label: string, role: string) => {
-    const variant = cell.variants.find((one) => one.label === label && one.role === role);
-    return variant?.prefill && median(variant.prefill.samplesMs);
-  };
-  return cell.variants
-    .filter(({ role, prefill }) => role === "main" && prefill)
-    .map(({ label }) => ({
+  return cell.variants.flatMap(({ label, role, prefill }) => {
+    if (role !== "main" || !prefill) return []; // failed ones have no times
+    const bound = cell.variants.find((one) => one.label === label && one.role === "bound")?.prefill;
+    return {
       link: linkName(cell.link),
       context: `${cell.context} tokens`,
       label,
-      ms: times(label, "main")!,
-      bound: times(label, "bound"),
-    }));
+      ms: median(prefill.samplesMs),
+      bound: bound && median(bound.samplesMs),
+    };
+  });
 }
 
 /** Each context has a scale of its own, so it is a plot of its own; links are its facets. */
