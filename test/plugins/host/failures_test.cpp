@@ -24,22 +24,22 @@ struct Tensors {
          weight = Matrix(kWidth, 1.0f);
 };
 
-int32_t run_start(nvinfer1::IPluginV3& plugin, Tensors& t, cudaStream_t stream) {
+// A plugin of two matrices and a weight.
+int32_t run_norm(nvinfer1::IPluginV3& plugin, Matrix& first, Tensors& t, cudaStream_t stream) {
   return PluginCall()
-      .input(t.x.data(), kDims)
+      .input(first.data(), kDims)
       .input(t.x.data(), kDims)
       .input(t.weight.data(), kWeightDims)
       .output(t.out.data(), kDims)
       .run(plugin, stream);
 }
 
+int32_t run_start(nvinfer1::IPluginV3& plugin, Tensors& t, cudaStream_t stream) {
+  return run_norm(plugin, t.x, t, stream);
+}
+
 int32_t run_join(nvinfer1::IPluginV3& plugin, Tensors& t, cudaStream_t stream) {
-  return PluginCall()
-      .input(t.a.data(), kDims)
-      .input(t.x.data(), kDims)
-      .input(t.weight.data(), kWeightDims)
-      .output(t.out.data(), kDims)
-      .run(plugin, stream);
+  return run_norm(plugin, t.a, t, stream);
 }
 
 Fields start_fields(int32_t exchange) {
