@@ -46,7 +46,7 @@ TEST_P(ExecutorSuite, TheQueueHasABound) {
   EXPECT_EQ(code_of([&] { engine.executor->enqueue(plain()); }), "ERR_QUEUE_FULL");
   EXPECT_EQ(engine.executor->stats().waiting, 3);
   engine.executor->cancel(ids[2]);
-  engine.controls->blocked = false;
+  engine.unblock();
   for (RequestId id : ids) engine.log.wait(id);
   EXPECT_EQ(engine.log.wait(ids[2]).last.finish, FinishReason::Cancelled);
   engine.log.wait(engine.executor->enqueue(plain()));  // there is room again
@@ -74,7 +74,7 @@ TEST_P(ExecutorSuite, CancelsInEveryPhase) {
   id = engine.executor->enqueue(plain(150, 10));
   ASSERT_TRUE(eventually([&] { return engine.controls->steps > steps; }));
   engine.executor->cancel(id);
-  engine.controls->blocked = false;
+  engine.unblock();
   sample = engine.log.wait(id);
   EXPECT_EQ(sample.last.finish, FinishReason::Cancelled);
   EXPECT_TRUE(sample.tokens.empty());

@@ -116,6 +116,14 @@ struct Engine {
       : ranks(rank_count),
         controls(file.controls),
         executor(implementation.start(file, rank_count, config, log.sink())) {}
+
+  // Lets blocked steps go on when everything asked of the executor so far has reached it: to a worker that
+  // takes a while, and only its answer to a later question says so.
+  void unblock() {
+    executor->stats();
+    controls->blocked = false;
+  }
+
   int ranks;
   Log log;
   fake::ControlsFile file;
