@@ -1,10 +1,8 @@
 /**
  * Prefix reuse changes no bit: requests that begin alike, at once and with aborts, samples, chunks and preemptions, give
- * the tokens and log-probabilities of an engine that reuses nothing, in every dtype. Where the processor has AMX it is
- * left alone: oneDNN's tiles may sum in another order for another number of rows.
+ * the tokens and log-probabilities of an engine that reuses nothing, in every dtype.
  */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -13,15 +11,6 @@ import type { DType } from "../../lib/model-config.js";
 import { randomCheckpoint } from "../helpers/random-checkpoint.js";
 import { parityCases } from "./configurations.js";
 import { inTemporaryDirectory, someTokens } from "./harness.js";
-
-const hasAmx = () => {
-  try {
-    return readFileSync("/proc/cpuinfo", "utf8").includes("amx_tile");
-  } catch {
-    return false;
-  }
-};
-if (hasAmx()) process.env.KRAKEN_CPU_ISA ??= "avx512_bf16";
 
 /** Deterministic numbers below `bound`. */
 function random(seed: number): (bound: number) => number {
