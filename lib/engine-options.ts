@@ -8,6 +8,7 @@ import { booleanOption, checkKeys, integerOption, optionError, signalOption } fr
 /** Node's own test runner has the same names for the same choice. */
 export type Isolation = "none" | "process";
 
+/** How `Engine.load()` sizes and runs an engine. All have defaults. */
 export interface LoadOptions {
   /** Sequences that run at the same time; more requests wait. Default 8. */
   maxBatchSize?: number | undefined;

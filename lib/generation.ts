@@ -14,6 +14,7 @@ import {
   SampleStream,
 } from "./sample-stream.js";
 
+/** What a request took, in milliseconds. */
 export interface GenerationTiming {
   /** Milliseconds from the call of generate() to the first token in JavaScript; NaN without a token. */
   ttftMs: number;
@@ -51,9 +52,11 @@ export interface GenerationResult extends SampleResult {
  * - One that is neither iterated nor awaited runs to its end; if it fails, nobody is told.
  */
 export interface Generation extends AsyncIterable<GenerationEvent>, PromiseLike<GenerationResult> {
+  /** As Promise's. */
   catch<T = never>(
     onRejected?: ((reason: unknown) => T | PromiseLike<T>) | null,
   ): Promise<GenerationResult | T>;
+  /** As Promise's. */
   finally(onFinally?: (() => void) | null): Promise<GenerationResult>;
   /** Ends it where it is; the result has finishReason "cancelled". Without effect once it has ended. */
   cancel(): void;
