@@ -132,7 +132,8 @@ int32_t Plugin::enqueue(const nvinfer1::PluginTensorDesc* input_descs,
                         const nvinfer1::PluginTensorDesc* output_descs, const void* const* inputs,
                         void* const* outputs, void*, cudaStream_t stream) noexcept {
   return guarded(name_, -1, [&] {
-    run({kernel_type(input_descs[0].type), output_descs[0].dims, inputs, outputs[0], communicator_, stream});
+    run({kernel_type(input_descs[0].type), output_descs[0].dims, input_descs[0].dims, inputs, outputs[0],
+         communicator_, stream});
     return 0;
   });
 }

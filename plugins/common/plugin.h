@@ -55,7 +55,8 @@ class Plugin : public nvinfer1::IPluginV3,
   // One call of enqueue.
   struct Call {
     kernels::DType dtype;
-    nvinfer1::Dims shape;  // of the output
+    nvinfer1::Dims shape;        // of the output
+    nvinfer1::Dims first_input;  // shape of input 0
     const void* const* inputs;
     void* output;
     DeviceCommunicator* communicator;  // null when unbound
