@@ -12,7 +12,7 @@ nvinfer1::IPluginV3* StartNormPlugin::clone() noexcept {
 }
 
 void StartNormPlugin::run(const Call& call) {
-  const int64_t tokens = call.shape.d[1], sent = call.first_input.d[1];
+  const int64_t tokens = call.shape.d[1], sent = call.input_descs[0].dims.d[1];
   const kernels::NormSpec spec = a_.norm.spec(call.dtype, tokens, call.inputs);
   const Exchange exchange = {a_.norm.exchange, call.dtype, sent * a_.norm.width, a_.joined_by_norm != 0};
   const void *send = call.inputs[0], *x = call.inputs[1];
