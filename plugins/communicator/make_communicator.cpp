@@ -1,6 +1,7 @@
 #include "communicator/make_communicator.h"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 
 #include "common/error.h"
@@ -52,24 +53,26 @@ std::unique_ptr<DeviceCommunicator> make_communicator(const kraken_communicator_
   rendezvous.all_gather = [&options](const void* mine, void* all, int64_t bytes) {
     return options.all_gather(options.context, mine, all, bytes);
   };
+  const std::chrono::nanoseconds timeout(
+      options.timeout_nanoseconds != 0 ? options.timeout_nanoseconds : kernels::PeerBuffers().timeout_ns);
   const Stalls stalls = {options.stall_side_microseconds, options.stall_main_microseconds};
 
   const bool may_use_nccl = options.transport != KRAKEN_TRANSPORT_PEER && options.ranks > 1;
   const bool nccl = may_use_nccl && all_have_nccl(rendezvous);
   if (options.transport == KRAKEN_TRANSPORT_NCCL) {
     require(nccl, "NCCL is not on every rank; on this one: " + NcclGroup::unavailable());
-    return std::make_unique<NcclCommunicator>(rendezvous, options.capacity, stalls);
+    return std::make_unique<NcclCommunicator>(rendezvous, options.capacity, timeout, stalls);
   }
-  std::unique_ptr<PeerMemory> memory = PeerCommunicator::make_memory(rendezvous, options.capacity);
+  std::unique_ptr<PeerMemory> memory = PeerCommunicator::make_memory(rendezvous, options.capacity, table);
   if (memory->complete()) {
-    std::unique_ptr<NcclGroup> group = nccl ? std::make_unique<NcclGroup>(rendezvous) : nullptr;
+    std::unique_ptr<NcclGroup> group = nccl ? std::make_unique<NcclGroup>(rendezvous, timeout) : nullptr;
     return std::make_unique<PeerCommunicator>(std::move(memory), std::move(group), std::move(table),
                                               options.capacity, options.timeout_nanoseconds, stalls);
   }
   require(nccl, memory->problem() + "; NCCL would do without, but " +
                     (may_use_nccl ? "not every rank has it" : "it was ruled out"));
   memory.reset();
-  return std::make_unique<NcclCommunicator>(rendezvous, options.capacity, stalls);
+  return std::make_unique<NcclCommunicator>(rendezvous, options.capacity, timeout, stalls);
 }
 
 }  // namespace kraken::plugins

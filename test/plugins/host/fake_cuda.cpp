@@ -171,6 +171,11 @@ Counters counters() {
   return state().counts;
 }
 
+void count_multimem_launch() {
+  const std::lock_guard lock(state().mutex);
+  ++state().counts.multimem_launches;
+}
+
 int64_t live_objects() {
   return state().live;
 }
