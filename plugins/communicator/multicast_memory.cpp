@@ -7,7 +7,7 @@
 #include <functional>
 #include <vector>
 
-#include "communicator/process_identity.h"
+#include "communicator/identity.h"
 
 namespace kraken::plugins {
 namespace {

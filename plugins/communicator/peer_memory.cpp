@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "communicator/process_identity.h"
+#include "communicator/identity.h"
 
 namespace kraken::plugins {
 namespace {

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "communicator/device_memory.h"
@@ -50,7 +51,8 @@ class PeerMemory {
   std::vector<char*> bases_;           // of every rank's allocation, as this rank sees it; null: not reached
   std::vector<void*> opened_;          // by IPC
   std::string problem_;
-  std::unique_ptr<CUstream_st, cudaError_t (*)(cudaStream_t)> aborts_{nullptr, cudaStreamDestroy};
+  std::unique_ptr<std::remove_pointer_t<cudaStream_t>, cudaError_t (*)(cudaStream_t)> aborts_{
+      nullptr, cudaStreamDestroy};
 };
 
 }  // namespace kraken::plugins

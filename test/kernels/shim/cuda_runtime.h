@@ -106,6 +106,9 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   }
   const unsigned int threads = block.x * block.y * block.z;
   if (threads == 0 || threads > 1024) return cudaErrorInvalidConfiguration;
-  ::kraken::shim::run_grid(grid, block, [&] { kernel(static_cast<Parameters>(arguments)...); });
+  // By value, as CUDA takes a kernel's arguments.
+  ::kraken::shim::enqueue([=, ... copies = static_cast<Parameters>(arguments)] {
+    ::kraken::shim::run_grid(grid, block, [&] { kernel(copies...); });
+  });
   return cudaSuccess;
 }

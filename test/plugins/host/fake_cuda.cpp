@@ -254,6 +254,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
   return cudaSuccess;
 }
+cudaError_t cudaDeviceGetPCIBusId(char* name, int length, int device) {
+  std::snprintf(name, static_cast<size_t>(length), "0000:%02x:00.0", device);
+  return cudaSuccess;
+}
 cudaError_t cudaDeviceCanAccessPeer(int* possible, int, int) {
   *possible = state().peer_access ? 1 : 0;
   return cudaSuccess;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -35,7 +36,7 @@ struct Physical {
 
 struct State {
   std::mutex mutex;
-  bool multicast = false;
+  bool multicast = std::getenv("KRAKEN_FAKE_MULTICAST") != nullptr;
   std::string failing;
   int calls_left = 0;
   bool failed = false;

@@ -4,6 +4,7 @@
 #include "fake_nccl.h"
 
 #include <atomic>
+#include <bit>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -49,6 +50,19 @@ struct Config {
 std::mutex registry_mutex;
 std::map<int, std::shared_ptr<Shared>> registry;
 int next_id = 1;
+
+float element(const void* data, int type, size_t i) {
+  if (type == 7) return static_cast<const float*>(data)[i];
+  return std::bit_cast<float>(uint32_t{static_cast<const uint16_t*>(data)[i]} << 16);
+}
+void store(void* data, int type, size_t i, float value) {
+  if (type == 7) {
+    static_cast<float*>(data)[i] = value;
+  } else {
+    const auto bits = std::bit_cast<uint32_t>(value);
+    static_cast<uint16_t*>(data)[i] = static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+  }
+}
 
 }  // namespace
 
@@ -111,21 +125,23 @@ extern "C" __attribute__((visibility("default"))) const char* ncclGetErrorString
 }
 NCCL ncclAllReduce(const void* send, void* receive, size_t count, int type, int op, Comm* comm,
                    cudaStream_t stream) {
-  if (type != 7 || op != 0) return kInvalidArgument;  // float32, sum
+  if ((type != 7 && type != 9) || op != 0) return kInvalidArgument;  // float32 or bfloat16, sum
   const std::shared_ptr<Shared> shared = comm->shared;
   kraken::fake_cuda::enqueue(stream, [=] {
     const uint64_t number = comm->next++;
     return [=, came = false]() mutable {
       const std::lock_guard lock(shared->mutex);
       Sum& sum = shared->sums[number];
-      const float* in = static_cast<const float*>(send);
-      if (!came) sum.parts[comm->rank].assign(in, in + count);
+      if (!came) {
+        std::vector<float>& part = sum.parts[comm->rank];
+        for (size_t i = 0; i < count; ++i) part.push_back(element(send, type, i));
+      }
       came = true;
       if (static_cast<int>(sum.parts.size()) < shared->ranks) return false;
       for (size_t i = 0; i < count; ++i) {
         double total = 0;
         for (const auto& [rank, part] : sum.parts) total += part[i];
-        static_cast<float*>(receive)[i] = static_cast<float>(total);
+        store(receive, type, i, static_cast<float>(total));
       }
       return true;
     };

@@ -27,7 +27,9 @@ kraken_communicator_options options_for(int32_t transport) {
 
 class Nccl : public testing::TestWithParam<int32_t> {
  protected:
+  void SetUp() override { fake_cuda::set_devices(2, true); }
   void TearDown() override {
+    fake_cuda::set_devices(1, true);
     EXPECT_EQ(fake_nccl::alive(), 0);
     fake_nccl::set(Fault::None);
   }
@@ -36,7 +38,7 @@ class Nccl : public testing::TestWithParam<int32_t> {
 TEST_P(Nccl, SetsUpWithoutBlocking) {
   fake_nccl::set(Fault::None);
   {
-    Group group(2, options_for(GetParam()));
+    Group group(2, options_for(GetParam()), {0, 1});
     ASSERT_NE(group.communicator(0), nullptr) << group.error(0);
     KrakenLayers layers(group, {2, 1, 3, 5}, 3);
     layers.enqueue(0, 3);
@@ -52,7 +54,7 @@ TEST_P(Nccl, ASetUpThatHangsIsGivenUp) {
   const int64_t before = fake_cuda::live_objects();
   const auto begin = steady_clock::now();
   {
-    const Group group(2, options_for(GetParam()));
+    const Group group(2, options_for(GetParam()), {0, 1});
     for (int32_t rank = 0; rank < 2; ++rank) {
       EXPECT_EQ(group.communicator(rank), nullptr);
       EXPECT_EQ(group.error(rank),
@@ -68,7 +70,7 @@ TEST_P(Nccl, ASetUpThatHangsIsGivenUp) {
 TEST_P(Nccl, ASetUpThatFailsSaysWhy) {
   for (const Fault fault : {Fault::RefusesSetUp, Fault::FailsLater}) {
     fake_nccl::set(fault);
-    const Group group(2, options_for(GetParam()));
+    const Group group(2, options_for(GetParam()), {0, 1});
     for (int32_t rank = 0; rank < 2; ++rank) {
       EXPECT_EQ(group.communicator(rank), nullptr);
       EXPECT_EQ(group.error(rank), "kraken: communicator: NCCL set-up failed: fake error");
@@ -81,7 +83,7 @@ TEST_P(Nccl, ASetUpThatFailsSaysWhy) {
 TEST_P(Nccl, ACollectiveThatHangsIsAnError) {
   fake_nccl::set(Fault::None);
   {
-    const Group group(2, options_for(GetParam()));
+    const Group group(2, options_for(GetParam()), {0, 1});
     const auto plugin = group.attach(0, "AllReduce", {});
     fake_nccl::set(Fault::Hangs);
     Matrix x(8, 1.0f);
@@ -99,7 +101,7 @@ TEST_P(Nccl, ACollectiveThatHangsIsAnError) {
 TEST_P(Nccl, ALostRankAbortsTheGroup) {
   fake_nccl::set(Fault::None);
   {
-    const Group group(2, options_for(GetParam()));
+    const Group group(2, options_for(GetParam()), {0, 1});
     fake_nccl::set(Fault::FailsLater);
     EXPECT_NE(kraken_communicator_status(group.communicator(0)), 0);
     EXPECT_STREQ(kraken_plugins_last_error(), "kraken: NCCL lost the group: fake error");
@@ -108,7 +110,7 @@ TEST_P(Nccl, ALostRankAbortsTheGroup) {
 
   fake_nccl::set(Fault::None);
   {
-    const Group group(2, options_for(GetParam()));
+    const Group group(2, options_for(GetParam()), {0, 1});
     kraken_communicator_abort(group.communicator(0), 1);
     EXPECT_EQ(fake_nccl::aborted(), 1);
     EXPECT_NE(kraken_communicator_status(group.communicator(0)), 0);
@@ -120,6 +122,16 @@ TEST_P(Nccl, ALostRankAbortsTheGroup) {
     kraken_communicator_abort(group.communicator(0), 1);  // again changes nothing
   }
   EXPECT_EQ(fake_nccl::aborted(), 1);
+}
+
+TEST(NcclOnASharedDevice, IsNotTried) {
+  kraken_communicator_options options = options_for(KRAKEN_TRANSPORT_AUTO);
+  const Group group(2, options, {0, 0});
+  EXPECT_STREQ(kraken_communicator_transport(group.communicator(0)), "peer memory");
+  options.transport = KRAKEN_TRANSPORT_NCCL;
+  const Group refused(2, options, {0, 0});
+  EXPECT_EQ(refused.error(1),
+            "kraken: communicator: NCCL cannot be used: it wants a GPU for each rank, and ranks share one");
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, Nccl, testing::Values(KRAKEN_TRANSPORT_AUTO, KRAKEN_TRANSPORT_NCCL),
