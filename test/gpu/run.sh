@@ -58,33 +58,36 @@ flags=(-O2 -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Werror
 mkdir -p "$build"
 objects=()
 pending=()
-made_of="$(cat "$root"/plugins/{common,communicator,kernels}/*.* "$root"/plugins/*.h "$root"/test/{kernels,gpu}/*.* | sha256sum)"
-made_of="$made_of ${targets[*]} $nvcc"
-compile() { # standard, source
-  local object="$build/$(basename "$2").o"
+hash_of() { cat "$@" | sha256sum; }
+of_kernels="$(hash_of "$root"/plugins/kernels/*.{h,cuh,cu,cpp}) ${flags[*]} ${targets[*]} $nvcc"
+of_all="$of_kernels $(hash_of "$root"/plugins/{common,communicator}/*.h "$root"/plugins/communicator/*.cpp \
+  "$root"/plugins/*.h "$root"/test/kernels/*.{h,cpp} "$root"/test/gpu/*.{h,cpp,cu})"
+compile() { # standard, what it is made of, source
+  local object="$build/$(basename "$3").o"
   objects+=("$object")
-  if [ -e "$object.made-of" ] && [ "$(cat "$object.made-of")" = "$made_of" ]; then return; fi
-  pending+=("$1" "$2" "$object")
+  if [ -e "$object.made-of" ] && [ "$(cat "$object.made-of")" = "$2" ]; then return; fi
+  rm -f "$object.made-of"
+  pending+=("$@" "$object")
 }
-for source in "$root"/plugins/kernels/*.cu "$root"/plugins/kernels/*.cpp; do compile 17 "$source"; done
+for source in "$root"/plugins/kernels/*.c{u,pp}; do compile 17 "$of_kernels" "$source"; done
 for source in "$root"/plugins/communicator/*.cpp "$root"/test/kernels/*_cases.cpp "$root"/test/gpu/*.c{pp,u}; do
-  compile 20 "$source"
+  compile 20 "$of_all" "$source"
 done
 
-build_one() { # standard, source, object
+build_one() { # standard, what it is made of, source, object
   local language=()
-  if [[ "$2" == *.cu || "$2" == */test/* ]]; then language=(-x cu -lineinfo "${targets[@]}"); fi
-  echo "compile ${2#"$root/"}" >&2
-  "$nvcc" "-std=c++$1" "${flags[@]}" "${language[@]}" -c "$2" -o "$3" && echo "$made_of" >"$3.made-of"
+  if [[ "$3" == *.cu ]]; then language=(-lineinfo "${targets[@]}"); fi
+  echo "compile ${3#"$root/"}" >&2
+  "$nvcc" "-std=c++$1" "${flags[@]}" "${language[@]}" -c "$3" -o "$4" && echo "$2" >"$4.made-of"
 }
 jobs="$(nproc)"
-for ((i = 0; i < ${#pending[@]}; i += 3)); do
+for ((i = 0; i < ${#pending[@]}; i += 4)); do
   while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n || exit 1; done
-  build_one "${pending[@]:i:3}" &
+  build_one "${pending[@]:i:4}" &
 done
 while [ -n "$(jobs -rp)" ]; do wait -n || exit 1; done
 for object in "${objects[@]}"; do
-  [ "$(cat "$object.made-of" 2>/dev/null)" = "$made_of" ] || { echo "run.sh: ${object##*/} was not compiled" >&2; exit 1; }
+  [ -e "$object.made-of" ] || { echo "run.sh: ${object##*/} was not compiled" >&2; exit 1; }
 done
 "$nvcc" "${targets[@]}" "${objects[@]}" -o "$build/kraken-gpu-test" -ldl -lpthread
 echo "built $build/kraken-gpu-test for sm ${architectures[*]} in $SECONDS s" >&2
@@ -94,11 +97,12 @@ if $compile_only; then exit 0; fi
 export CUDA_DEVICE_MAX_CONNECTIONS=32 CUDA_MODULE_LOADING=EAGER
 sanitizers=(memcheck racecheck synccheck)
 command -v compute-sanitizer >/dev/null || sanitizers=()
-# A quarter is kept for the sanitizers. What does not begin in time is left out; what hangs is ended.
-reserved=$((${#sanitizers[@]} > 0 ? bound / 4 : 15))
+# What does not begin while there is time for it and for the sanitizers is left out; what hangs is ended.
+reserved=$((bound / 4 > 30 ? bound / 4 : 30))
+seconds=$(($(left) > reserved ? $(left) - reserved : 0))
 status=0
-timeout -k 5 "$(($(left) - 10))" "$build/kraken-gpu-test" --json "$build/gpu.json" \
-  --seconds "$(($(left) - reserved))" "${tune[@]}" || status=$?
+timeout -k 5 "$(($(left) > 20 ? $(left) - 10 : 10))" "$build/kraken-gpu-test" --json "$build/gpu.json" \
+  --seconds "$seconds" "${tune[@]}" || status=$?
 if [ "$status" -ge 124 ]; then
   running="$(sed -n 's/.*"running": "\(.*\)",/\1/p' "$build/gpu.json" 2>/dev/null || true)"
   left_out+=("what came after \"${running:-the start}\", which was ended (status $status); gpu.json has what came before")

@@ -35,8 +35,8 @@ TEST(PluginLibrary, NeedsNoDriverNoTensorRtAndNoNccl) {
 }
 
 TEST(PluginLibrary, ShowsItsInterfaceAlone) {
-  for (const char* name :
-       {"getCreators", "setLoggerFinder", "kraken_communicator_create", "kraken_communicator_bind"}) {
+  for (const char* name : {"getCreators", "setLoggerFinder", "kraken_communicator_create",
+                           "kraken_communicator_bind", "kraken_communicator_abort"}) {
     EXPECT_NE(dlsym(plugin_library().handle(), name), nullptr) << name;
   }
   // Of the CUDA runtime inside: TensorRT has another one, and the two must not be mixed up.
