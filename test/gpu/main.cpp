@@ -3,10 +3,12 @@
 #include <fstream>
 #include <functional>
 
+#include "attention_gpu.h"
 #include "cases.h"
 #include "checks.h"
 #include "measure.h"
 #include "multicast.h"
+#include "values.h"
 
 namespace kraken::test {
 namespace {
@@ -90,6 +92,12 @@ class Run {
     checks("sampling", sample_checks);
     checks("sampling's distribution", sample_distribution_checks);
     checks("sampling, rows that are no numbers", sample_invalid_checks);
+    for (const DType dtype : kDTypes) {
+      checks(std::string("attention, ") + short_name(dtype), [&] { return attention_checks(dtype); });
+    }
+    checks("attention far into a context", attention_accuracy_checks);
+    checks("attention of garbage", attention_garbage_checks);
+    checks("attention's arguments", attention_argument_checks);
     checks("all-reduce's arguments", all_reduce_argument_checks);
     for (const int ranks : {1, 2, 4, 8}) {
       if (options_.one_rank && ranks > 1) break;
@@ -105,6 +113,7 @@ class Run {
   }
 
   void check_steps() {
+    checks("attention, captured", attention_graph_checks);
     std::string no_matmul;
     matmul_ = MatMul::open(no_matmul);
     const std::vector<int> ranks_of_layers =
@@ -134,6 +143,7 @@ class Run {
     if (!report_.passed()) return report_.add_skipped("measurements", "a check failed");
     const Scale& scale = options_.small ? kSmallScale : kFullScale;
     part("bandwidth of norms", [&] { measure_bandwidth(report_, scale); });
+    if (!options_.small) part("attention", [&] { measure_attention(report_); });
     std::vector<kernels::Measurement> measurements;
     for (const int ranks : {2, 4, 8}) {
       if (ranks > std::max(options_.small ? 2 : device_count(), 2)) break;

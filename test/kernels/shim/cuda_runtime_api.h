@@ -27,6 +27,7 @@ enum cudaError_t {
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToDevice = 3, cudaMemcpyDefault = 4 };
 constexpr unsigned int cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2,
                        cudaIpcMemLazyEnablePeerAccess = 1, cudaHostAllocPortable = 1, cudaHostAllocMapped = 2;
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 
@@ -56,6 +57,8 @@ struct cudaLaunchConfig_t {
 };
 
 namespace kraken::shim {
+
+constexpr int kMostDynamicBytes = 163 * 1024;  // a block's on sm_80
 
 // The compute capability that the stand-in reports, 9.0 to begin with.
 void set_compute_capability(int major, int minor);
