@@ -118,7 +118,10 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   const unsigned int threads = block.x * block.y * block.z;
   if (threads == 0 || threads > 1024) return cudaErrorInvalidConfiguration;
   if (config->dynamicSmemBytes > kraken::shim::kMostDynamicBytes) return cudaErrorInvalidValue;
-  ::kraken::shim::run_grid(grid, block, config->dynamicSmemBytes,
-                           [&] { kernel(static_cast<Parameters>(arguments)...); });
+  // By value, as CUDA takes a kernel's arguments.
+  const size_t dynamic_bytes = config->dynamicSmemBytes;
+  ::kraken::shim::enqueue([=, ... copies = static_cast<Parameters>(arguments)] {
+    ::kraken::shim::run_grid(grid, block, dynamic_bytes, [&] { kernel(copies...); });
+  });
   return cudaSuccess;
 }
