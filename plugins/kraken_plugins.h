@@ -60,7 +60,11 @@ void kraken_communicator_destroy(kraken_communicator* communicator);
 /* 0 while all is well; else kraken_plugins_last_error() says what was lost. Ask after a step has been waited
  * for. */
 int32_t kraken_communicator_status(const kraken_communicator* communicator);
-/* "peer memory", "peer memory and NCCL 2.32" … */
+/* From any thread, when a rank is known to be lost (its process has ended, say): collectives that wait for it
+ * on the device end at once instead of when their time is up, and NCCL's, which would wait for ever, end at
+ * all. The outputs are undefined from then on, and kraken_communicator_status() names the rank. */
+void kraken_communicator_abort(kraken_communicator* communicator, int32_t lost_rank);
+/* "peer memory", "multicast peer memory", "peer memory and NCCL 2.32" … */
 const char* kraken_communicator_transport(const kraken_communicator* communicator);
 
 /* --- key/value caches: one per rank, of all its layers

@@ -94,6 +94,10 @@ KRAKEN_EXPORT int32_t kraken_communicator_status(const kraken_communicator* comm
   });
 }
 
+KRAKEN_EXPORT void kraken_communicator_abort(kraken_communicator* communicator, int32_t lost_rank) {
+  communicator->communicator->abort(lost_rank);
+}
+
 KRAKEN_EXPORT const char* kraken_communicator_transport(const kraken_communicator* communicator) {
   return communicator->transport.c_str();
 }

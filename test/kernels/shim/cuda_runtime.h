@@ -117,8 +117,11 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   }
   const unsigned int threads = block.x * block.y * block.z;
   if (threads == 0 || threads > 1024) return cudaErrorInvalidConfiguration;
-  if (config->dynamicSmemBytes > kraken::shim::kMostDynamicBytes) return cudaErrorInvalidValue;
-  ::kraken::shim::run_grid(grid, block, config->dynamicSmemBytes,
-                           [&] { kernel(static_cast<Parameters>(arguments)...); });
+  const size_t dynamic_bytes = config->dynamicSmemBytes;
+  if (dynamic_bytes > kraken::shim::kMostDynamicBytes) return cudaErrorInvalidValue;
+  // By value, as CUDA takes a kernel's arguments.
+  ::kraken::shim::enqueue([=, ... copies = static_cast<Parameters>(arguments)] {
+    ::kraken::shim::run_grid(grid, block, dynamic_bytes, [&] { kernel(copies...); });
+  });
   return cudaSuccess;
 }

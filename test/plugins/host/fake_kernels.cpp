@@ -142,6 +142,10 @@ cudaError_t join_add(DType, int64_t count, const void* x, const void* sum, void*
 cudaError_t all_reduce(const AllReduceSpec& spec, const PeerBuffers& group, cudaStream_t stream) {
   const PeerBuffers peers = group;
   if (spec.count * 4 > peers.capacity) return cudaErrorInvalidValue;
+  if (spec.algorithm == AllReduceAlgorithm::Multimem) {
+    if (peers.multicast_send == nullptr || peers.multicast_receive == nullptr) return cudaErrorNotSupported;
+    fake_cuda::count_multimem_launch();
+  }
   enqueue(stream, [=] {
     return
         [=, first = std::shared_ptr<Barrier>(), second = std::shared_ptr<Barrier>(), read = false]() mutable {
@@ -157,7 +161,7 @@ cudaError_t all_reduce(const AllReduceSpec& spec, const PeerBuffers& group, cuda
           if (!first->over()) return false;
           // Two-shot: a rank adds up its share and writes it to everyone; else everyone adds up all for
           // itself.
-          const bool shared = spec.algorithm == AllReduceAlgorithm::TwoShot;
+          const bool shared = spec.algorithm != AllReduceAlgorithm::OneShot;
           float* own = floats(spec.output && !shared ? spec.output : peers.receive[peers.rank]);
           if (!read) {
             for (int64_t i = 0; i < spec.count; ++i) {

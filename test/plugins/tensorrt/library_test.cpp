@@ -36,7 +36,7 @@ TEST(PluginLibrary, NeedsNoDriverNoTensorRtAndNoNccl) {
 
 TEST(PluginLibrary, ShowsItsInterfaceAlone) {
   for (const char* name : {"getCreators", "setLoggerFinder", "kraken_communicator_create",
-                           "kraken_kv_cache_create", "kraken_bind"}) {
+                           "kraken_communicator_abort", "kraken_kv_cache_create", "kraken_bind"}) {
     EXPECT_NE(dlsym(plugin_library().handle(), name), nullptr) << name;
   }
   // Of the CUDA runtime inside: TensorRT has another one, and the two must not be mixed up.
