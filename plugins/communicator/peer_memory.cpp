@@ -52,7 +52,19 @@ PeerMemory::PeerMemory(const Rendezvous& rendezvous, const Layout& layout, bool 
     for (int32_t peer = 0; peer < ranks_; ++peer) bases_[peer] = multicast_->base(peer);
     return;
   }
-  own_ = std::make_unique<DeviceMemory>(bytes);
+  // One that has no room must say so to the others, who would wait for it.
+  std::string no_room;
+  try {
+    own_ = std::make_unique<DeviceMemory>(bytes);
+  } catch (const PluginError& error) {
+    no_room = error.what();
+  }
+  const std::vector<int32_t> has_room = rendezvous.gather<int32_t>(own_ ? 1 : 0);
+  if (!own_) throw PluginError(no_room);
+  for (int32_t peer = 0; peer < ranks_; ++peer) {
+    if (!has_room[peer])
+      throw PluginError("rank " + std::to_string(peer) + " has no room for exchange buffers");
+  }
   exchange_handles(rendezvous);
 }
 

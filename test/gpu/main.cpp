@@ -113,6 +113,7 @@ class Run {
   }
 
   void check_steps() {
+    checks("attention, captured", attention_graph_checks);
     std::string no_matmul;
     matmul_ = MatMul::open(no_matmul);
     const std::vector<int> ranks_of_layers =

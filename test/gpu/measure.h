@@ -1,7 +1,6 @@
 // Times and bandwidths on this machine's GPUs, every one beside the ceiling that the same run measured.
 #pragma once
 
-#include <functional>
 #include <vector>
 
 #include "algorithm.h"

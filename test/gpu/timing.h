@@ -19,7 +19,7 @@ constexpr Scale kFullScale = {int64_t{32} << 20, 2048, 4096, int64_t{256} << 20,
 constexpr Scale kSmallScale = {32 << 10, 4, 96, 1 << 16, 2};
 
 // Microseconds of one call, of `turns` enqueued one after another.
-double best_time(const std::function<void()>& call, cudaStream_t stream, int turns);
+double best_time(const std::function<void()>& call, cudaStream_t stream, int turns = 20);
 // The same on all ranks at once: the slowest rank's.
 double best_time(CommunicatorGroup& group, const std::function<void(int)>& call, int turns);
 

@@ -245,5 +245,21 @@ TEST(Failures, OutOfMemory) {
   fake_cuda::fail_allocation_after(-1);
 }
 
+// The others learn of it instead of waiting for ever.
+TEST(Failures, OutOfMemoryOnOneRank) {
+  const int64_t before = fake_cuda::live_objects();
+  {
+    fake_cuda::fail_allocation_after(1);
+    const Group group(2, options_of());
+    fake_cuda::fail_allocation_after(-1);
+    const bool first_failed = group.error(0).find("out of memory") != std::string::npos;
+    const int32_t failed = first_failed ? 0 : 1;
+    EXPECT_NE(group.error(failed).find("out of memory"), std::string::npos) << group.error(failed);
+    EXPECT_EQ(group.error(1 - failed),
+              "kraken: communicator: rank " + std::to_string(failed) + " has no room for exchange buffers");
+  }
+  EXPECT_EQ(fake_cuda::live_objects(), before);
+}
+
 }  // namespace
 }  // namespace kraken::plugins
