@@ -130,7 +130,6 @@ class Run {
       }
     }
     if (!matmul_) report_.add_skipped("overlap", no_matmul);
-    checks("replayed graph of attention", attention_graph_checks);
     const int turns = options_.small ? 20 : 100;
     for (const int ranks : {2, 4}) {
       const std::string of = std::to_string(ranks);

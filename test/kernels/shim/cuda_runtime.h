@@ -117,9 +117,9 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   }
   const unsigned int threads = block.x * block.y * block.z;
   if (threads == 0 || threads > 1024) return cudaErrorInvalidConfiguration;
-  const size_t dynamic_bytes = config->dynamicSmemBytes;
-  if (dynamic_bytes > kraken::shim::kMostDynamicBytes) return cudaErrorInvalidValue;
+  if (config->dynamicSmemBytes > kraken::shim::kMostDynamicBytes) return cudaErrorInvalidValue;
   // By value, as CUDA takes a kernel's arguments.
+  const size_t dynamic_bytes = config->dynamicSmemBytes;
   ::kraken::shim::enqueue([=, ... copies = static_cast<Parameters>(arguments)] {
     ::kraken::shim::run_grid(grid, block, dynamic_bytes, [&] { kernel(copies...); });
   });
