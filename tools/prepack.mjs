@@ -38,9 +38,8 @@ function checkPrebuilt() {
 
 checkPrebuilt();
 rmSync(join(root, "dist"), { recursive: true, force: true });
-const tsc = require.resolve("typescript/package.json").replace(/package\.json$/, "bin/tsc");
-const { status } = spawnSync(process.execPath, [tsc, "-p", "tsconfig.build.json"], {
+const { status } = spawnSync("npm", ["run", "--silent", "build:ts"], {
   cwd: root,
-  stdio: "inherit",
+  stdio: ["ignore", "inherit", "inherit"],
 });
 process.exit(status ?? 1);

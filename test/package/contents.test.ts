@@ -28,7 +28,7 @@ function listing(path: string): Entry[] {
 /** What may be there: by folder, the kinds of files. */
 const allowed = [
   /^(package\.json|README\.md|LICENSE|NOTICE|CMakeLists\.txt|binding\.gyp)$/,
-  /^dist\/([a-z-]+\/)*[a-z0-9-]+\.(js|d\.ts)$/,
+  /^dist\/([a-z-]+\/)*[a-z0-9-]+\.(js|d\.ts|html|css)$/,
   /^native\/([a-z]+\/)*[a-z0-9_-]+\.(h|cpp)$/,
   /^plugins\/([a-z_]+\/)*[a-z0-9_-]+\.(h|cpp|cu|cuh)$/,
   /^plugins\/([a-z_]+\/)*README\.md$/,

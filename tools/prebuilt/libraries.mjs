@@ -5,7 +5,7 @@
  */
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import {
   installInto,
@@ -52,18 +52,38 @@ async function fetchSource({ source, version, suite, archive, sha256 }, director
   return sources;
 }
 
+/**
+ * An archive without the objects that `leaveOut` matches. What a setting disables is compiled all the same, though nothing
+ * refers to it, and is most of the work; linking tells when too much was left out.
+ */
+function compileArchive({ file, leaveOut }, build, target) {
+  const pattern = new RegExp(leaveOut);
+  const objects = runClient("ninja", ["-C", build, "-t", "inputs", file])
+    .split("\n")
+    .filter((path) => path.endsWith(".o") && !pattern.test(path));
+  runClient("ninja", ["-C", build, ...objects]);
+  mkdirSync(join(target, "lib"), { recursive: true });
+  runClient("ar", ["rcs", join(target, "lib", basename(file)), ...objects], { cwd: build });
+}
+
 /** Includes, static archive and licences below `target`. */
-function compile({ settings, licences }, sources, build, target) {
+export function compile({ settings, licences, library }, sources, build, target) {
   const defines = Object.entries({
     CMAKE_BUILD_TYPE: "Release",
     CMAKE_INSTALL_PREFIX: target,
     CMAKE_INSTALL_LIBDIR: "lib",
-    CMAKE_POSITION_INDEPENDENT_CODE: "ON",
-    CMAKE_CXX_FLAGS: "-ffunction-sections -fdata-sections",
+    CMAKE_CXX_FLAGS: "-ffunction-sections -fdata-sections -g0",
     ...settings,
   }).map(([name, value]) => `-D${name}=${value}`);
   runClient("cmake", ["-S", sources, "-B", build, "-G", "Ninja", ...defines]);
-  runClient("cmake", ["--build", build, "--target", "install"]);
+  if (library) {
+    compileArchive(library, build, target);
+    for (const headers of [sources, build]) {
+      cpSync(join(headers, "include"), join(target, "include"), { recursive: true });
+    }
+  } else {
+    runClient("cmake", ["--build", build, "--target", "install"]);
+  }
   for (const name of licences) cpSync(join(sources, name), join(target, "licences", name));
 }
 
