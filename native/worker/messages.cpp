@@ -32,7 +32,8 @@ void options_fields(Wire& wire, T& options) {
   wire(options.directory, options.model_config, options.backend, options.ranks, options.dtype,
        options.communication, options.link_bytes_per_second, options.link_latency_seconds,
        options.threads_per_rank, options.max_batch_size, options.max_sequence_length, options.max_step_tokens,
-       options.prefill_chunk, options.max_queue, options.kv_cache_tokens, options.profile);
+       options.prefill_chunk, options.max_queue, options.kv_cache_tokens, options.profile,
+       options.ranks_per_device, options.backend_config);
 }
 
 template <typename Wire, typename T>

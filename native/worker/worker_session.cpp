@@ -35,6 +35,7 @@ void check_options(const ExecutorOptions& options) {
   };
   constexpr int64_t kMost = 1 << 20;
   within("ranks", options.ranks, 1, 1024);
+  within("ranks_per_device", options.ranks_per_device, 1, 1024);
   within("threads_per_rank", options.threads_per_rank, 0, 1024);
   within("max_batch_size", options.max_batch_size, 1, 4096);
   within("max_sequence_length", options.max_sequence_length, 0, INT32_MAX);
