@@ -190,29 +190,26 @@ class Lowering {
 
   Tensor lower_attention(const Op& op) {
     const ModelConfig& config = graph_.config;
-    if (!config.rotary.frequency_scale.empty()) {
-      throw Error("ERR_BACKEND_UNAVAILABLE",
-                  "the tensorrt backend has no scaled rotary frequencies yet; use backend \"cpu\"");
-    }
     const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)));
     const int style = config.rotary.dims == 0 ? 0 : config.rotary.interleaved ? 2 : 1;
     std::vector<Tensor> inputs = {tensor(op.inputs[0]), positions_, sequence_begins_, past_lengths_,
                                   block_tables_};
     if (op.last_tokens) inputs.push_back(wanted_rows_);
-    return plugin(op, "Attention",
-                  {{"layer", op.layer},
-                   {"ways", graph_.ways},
-                   {"heads", graph_.heads},
-                   {"kv_heads", graph_.kv_heads},
-                   {"head_dim", config.head_dim},
-                   {"scale", scale},
-                   {"rotary_dims", config.rotary.dims},
-                   {"rotary_base", static_cast<float>(config.rotary.base)},
-                   {"rotary_style", style},
-                   {"last_tokens", op.last_tokens ? 1 : 0},
-                   {"block_tokens", options_.block_tokens},
-                   {"max_context", options_.max_context}},
-                  inputs);
+    std::vector<PluginField> fields = {{"layer", op.layer},
+                                       {"ways", graph_.ways},
+                                       {"heads", graph_.heads},
+                                       {"kv_heads", graph_.kv_heads},
+                                       {"head_dim", config.head_dim},
+                                       {"scale", scale},
+                                       {"rotary_dims", config.rotary.dims},
+                                       {"rotary_base", static_cast<float>(config.rotary.base)},
+                                       {"rotary_style", style},
+                                       {"last_tokens", op.last_tokens ? 1 : 0},
+                                       {"block_tokens", options_.block_tokens},
+                                       {"max_context", options_.max_context}};
+    if (const std::vector<double>& scales = config.rotary.frequency_scale; !scales.empty())
+      fields.push_back({"rotary_frequency_scale", std::vector<float>(scales.begin(), scales.end())});
+    return plugin(op, "Attention", fields, inputs);
   }
 
   // Over ways first, here; then over ranks.

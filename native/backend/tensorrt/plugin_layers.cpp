@@ -5,6 +5,20 @@
 #include "base/error.h"
 
 namespace kraken::tensorrt {
+namespace {
+
+// Points into `field`.
+nvinfer1::PluginField as_tensorrt(const PluginField& field) {
+  using nvinfer1::PluginFieldType;
+  if (const auto* integer = std::get_if<int32_t>(&field.value))
+    return {field.name, integer, PluginFieldType::kINT32, 1};
+  if (const auto* number = std::get_if<float>(&field.value))
+    return {field.name, number, PluginFieldType::kFLOAT32, 1};
+  const auto& numbers = std::get<std::vector<float>>(field.value);
+  return {field.name, numbers.data(), PluginFieldType::kFLOAT32, static_cast<int32_t>(numbers.size())};
+}
+
+}  // namespace
 
 Tensor add_plugin(nvinfer1::INetworkDefinition& network, const std::string& layer, const char* plugin,
                   const std::vector<PluginField>& fields, const std::vector<Tensor>& inputs) {
@@ -16,13 +30,7 @@ Tensor add_plugin(nvinfer1::INetworkDefinition& network, const std::string& laye
                                                "; is the plugin library of this TensorRT's major loaded?");
   }
   std::vector<nvinfer1::PluginField> list;
-  for (const PluginField& field : fields) {
-    const bool integer = std::holds_alternative<int32_t>(field.value);
-    const void* data = integer ? static_cast<const void*>(&std::get<int32_t>(field.value))
-                               : static_cast<const void*>(&std::get<float>(field.value));
-    list.emplace_back(field.name, data,
-                      integer ? nvinfer1::PluginFieldType::kINT32 : nvinfer1::PluginFieldType::kFLOAT32, 1);
-  }
+  for (const PluginField& field : fields) list.push_back(as_tensorrt(field));
   const nvinfer1::PluginFieldCollection collection = {static_cast<int32_t>(list.size()), list.data()};
   // TensorRT keeps a clone.
   const std::unique_ptr<nvinfer1::IPluginV3> made(

@@ -11,7 +11,7 @@ namespace kraken::tensorrt {
 
 struct PluginField {
   const char* name;
-  std::variant<int32_t, float> value;
+  std::variant<int32_t, float, std::vector<float>> value;
 };
 
 // A layer with one output. Throws ERR_BACKEND_UNAVAILABLE where the registry of the network's builder lacks
