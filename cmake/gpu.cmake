@@ -85,7 +85,9 @@ if(KRAKEN_GPU_BUILT)
     target_include_directories(${target} PRIVATE native plugins)
     target_include_directories(${target} SYSTEM PRIVATE
       ${KRAKEN_TENSORRT_${major}} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
-    target_link_libraries(${target} PRIVATE kraken_options ${CMAKE_DL_LIBS})
+    # Without CUDA sources of its own, CMake adds no CUDA runtime.
+    target_link_directories(${target} PRIVATE ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES})
+    target_link_libraries(${target} PRIVATE kraken_options cudart_static rt Threads::Threads ${CMAKE_DL_LIBS})
     # The headers deprecate what older libraries of the same major lack a successor for.
     target_compile_options(${target} PRIVATE -Wno-deprecated-declarations)
     target_link_options(${target} PRIVATE -Wl,--no-undefined -Wl,--exclude-libs,ALL)

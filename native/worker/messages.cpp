@@ -37,6 +37,13 @@ void options_fields(Wire& wire, T& options) {
 }
 
 template <typename Wire, typename T>
+void plan_fields(Wire& wire, T& options) {
+  wire(options.directory, options.model_config, options.ranks, options.dtype, options.communication,
+       options.ranks_per_device, options.max_tokens, options.max_sequences, options.max_rows,
+       options.max_context, options.timings);
+}
+
+template <typename Wire, typename T>
 void request_fields(Wire& wire, T& request) {
   auto& sampling = request.sampling;
   wire(request.id, request.kind, request.samples, request.prompt, sampling.temperature, sampling.top_k,
@@ -100,6 +107,9 @@ void Frame::write(const Failure& failure) {
 void Frame::write(const ExecutorOptions& options) {
   options_fields(writer_, options);
 }
+void Frame::write(const PlanOptions& options) {
+  plan_fields(writer_, options);
+}
 void Frame::write(const Request& request) {
   request_fields(writer_, request);
 }
@@ -136,6 +146,9 @@ void read(Reader& reader, Failure& failure) {
 }
 void read(Reader& reader, ExecutorOptions& options) {
   options_fields(reader, options);
+}
+void read(Reader& reader, PlanOptions& options) {
+  plan_fields(reader, options);
 }
 void read(Reader& reader, Request& request) {
   request_fields(reader, request);
