@@ -74,14 +74,19 @@ if(KRAKEN_GPU_BUILT)
   endforeach()
 
   # --- libkraken_tensorrt: what needs TensorRT's headers of the backend, once for each major; opened at run time -------
-  set(kraken_tensorrt_sources native/base/dtype.cpp)
-  foreach(name layers lowering network plugin_layers weight_store cuda_device trt_engine plan_builder open_tensorrt)
+  set(kraken_tensorrt_sources native/base/dtype.cpp) # the lowering
+  foreach(name layers lowering network plugin_layers weight_store)
     list(APPEND kraken_tensorrt_sources native/backend/tensorrt/${name}.cpp)
   endforeach()
+  set(kraken_device_sources "") # devices, engines, builder
+  foreach(name cuda_device open_tensorrt plan_builder trt_engine)
+    list(APPEND kraken_device_sources native/backend/tensorrt/${name}.cpp)
+  endforeach()
   list(TRANSFORM kraken_tensorrt_sources PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+  list(TRANSFORM kraken_device_sources PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
   foreach(major ${kraken_tensorrt_majors})
     set(target kraken_tensorrt_trt${major})
-    add_library(${target} SHARED ${kraken_tensorrt_sources})
+    add_library(${target} SHARED ${kraken_tensorrt_sources} ${kraken_device_sources})
     target_include_directories(${target} PRIVATE native plugins)
     target_include_directories(${target} SYSTEM PRIVATE
       ${KRAKEN_TENSORRT_${major}} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
