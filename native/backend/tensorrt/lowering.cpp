@@ -285,7 +285,11 @@ class Lowering {
 
   const TensorInfo& info(TensorId id) const { return graph_.tensors[static_cast<size_t>(id)]; }
   const WeightSpec& spec(WeightId id) const { return graph_.weights[static_cast<size_t>(id)]; }
-  Tensor tensor(TensorId id) const { return tensors_[static_cast<size_t>(id)]; }
+  Tensor tensor(TensorId id) const {
+    Tensor made = tensors_[static_cast<size_t>(id)];
+    if (made == nullptr) internal_error("the Graph reads " + info(id).name + " before it is made");
+    return made;
+  }
   Tensor weight(WeightId id, const std::vector<int64_t>& shape, DType dtype) {
     return layers_.constant(spec(id).name, shape, store_.load(spec(id), dtype));
   }
@@ -300,11 +304,20 @@ class Lowering {
          block_tables_ = nullptr, wanted_rows_ = nullptr;
 };
 
+void check_limit(const char* what, int most, int found) {
+  if (found <= most) return;
+  throw Error("ERR_BACKEND_UNAVAILABLE", std::string("the tensorrt backend takes ") + what + " at most " +
+                                             std::to_string(most) + ", this model has " +
+                                             std::to_string(found) + "; use backend \"cpu\"");
+}
+
 }  // namespace
 
 WeightStore lower(const Graph& graph, const WeightReader& weights, const LoweringOptions& options,
                   nvinfer1::INetworkDefinition& network) {
   KRAKEN_CHECK(options.max_context > 0 && options.block_tokens > 0);
+  check_limit("heads of", kMaxHeadDim, graph.config.head_dim);
+  check_limit("a width of", kMaxWidth, graph.config.width);
   return Lowering(graph, weights, options, network).run();
 }
 
