@@ -1,6 +1,5 @@
 // GPUs, TensorRT and Kraken's plugins as the TensorRT backend sees them (backend/tensorrt/device.h), on the
-// host: what a stream is given runs when it is waited for, and what is captured runs when it is launched. The
-// engine computes the fake model of fake_backend.h from the inputs that lie in its device's memory.
+// host. The engine computes the fake model of fake_backend.h from the inputs that lie in its device's memory.
 #pragma once
 
 #include <algorithm>
@@ -20,6 +19,7 @@
 #include "backend/tensorrt/plugins_library.h"
 #include "backend/tensorrt/step_inputs.h"
 #include "fake_backend.h"
+#include "host_device.h"
 
 // --- plugins: what the C interface hands out, per rank
 
@@ -115,12 +115,7 @@ inline tensorrt::PluginsLibrary plugins() {
 
 // --- TensorRT and its devices
 
-using Work = std::function<void()>;
-
-// What is enqueued, until it is waited for or belongs to a capture.
-struct Stream {
-  std::vector<Work> work;
-};
+using Stream = test::HostDevice::Stream;
 
 class FakeContext final : public tensorrt::Context {
  public:
@@ -190,19 +185,6 @@ class FakeContext final : public tensorrt::Context {
   Addresses addresses_;
 };
 
-class FakeCapture final : public tensorrt::CapturedWork {
- public:
-  FakeCapture(Stream& stream, std::vector<Work> work) : stream_(stream), work_(std::move(work)) {}
-  void launch() override {
-    ++controls->launched;
-    stream_.work.insert(stream_.work.end(), work_.begin(), work_.end());
-  }
-
- private:
-  Stream& stream_;
-  const std::vector<Work> work_;
-};
-
 // A plan is the text "fake plan RANK/RANKS".
 class FakeEngine final : public tensorrt::Engine {
  public:
@@ -220,33 +202,19 @@ class FakeEngine final : public tensorrt::Engine {
   const int rank_, ranks_;
 };
 
-class FakeDevice final : public tensorrt::Device {
+class FakeDevice final : public test::HostDevice {
  public:
   tensorrt::DeviceMemory memory() const override { return {controls->free_bytes, controls->free_bytes}; }
   tensorrt::Allocation allocate(size_t bytes) override {
     ++controls->allocations;
     controls->live_bytes += static_cast<int64_t>(bytes);
-    return {new std::byte[bytes], [bytes](std::byte* memory) {
-              controls->live_bytes -= static_cast<int64_t>(bytes);
-              delete[] memory;
-            }};
-  }
-  tensorrt::Allocation allocate_pinned(size_t bytes) override { return allocate(bytes); }
-  void copy_to_device(void* to, const void* from, size_t bytes) override {
-    stream_.work.push_back([=] { std::memcpy(to, from, bytes); });
-  }
-  void copy_to_host(void* to, const void* from, size_t bytes) override {
-    stream_.work.push_back([=] { std::memcpy(to, from, bytes); });
-  }
-  void finish() override {
-    for (const Work& work : std::exchange(stream_.work, {})) work();
+    const tensorrt::Allocation held = HostDevice::allocate(bytes);
+    return {held.get(), [bytes, held](std::byte*) { controls->live_bytes -= static_cast<int64_t>(bytes); }};
   }
   std::unique_ptr<tensorrt::CapturedWork> capture(const std::function<void()>& enqueue) override {
-    KRAKEN_CHECK(stream_.work.empty());
     if (controls->capture_fails) throw Error("ERR_BACKEND_FAILED", "operation not permitted when capturing");
-    enqueue();
     ++controls->captured;
-    return std::make_unique<FakeCapture>(stream_, std::exchange(stream_.work, {}));
+    return std::make_unique<CountedWork>(HostDevice::capture(enqueue));
   }
   std::unique_ptr<tensorrt::Engine> load(std::span<const std::byte> plan) override {
     const std::string text(reinterpret_cast<const char*>(plan.data()), plan.size());
@@ -257,7 +225,17 @@ class FakeDevice final : public tensorrt::Device {
   }
 
  private:
-  Stream stream_;
+  class CountedWork final : public tensorrt::CapturedWork {
+   public:
+    explicit CountedWork(std::unique_ptr<tensorrt::CapturedWork> work) : work_(std::move(work)) {}
+    void launch() override {
+      ++controls->launched;
+      work_->launch();
+    }
+
+   private:
+    const std::unique_ptr<tensorrt::CapturedWork> work_;
+  };
 };
 
 inline std::string plan_text(int rank, int ranks) {

@@ -74,7 +74,8 @@ class TensorRtBuild : public testing::Test {
     build_rank_files(weights, {});
   }
   std::string build(const PlanProgress& progress = [](double) { return true; }) {
-    return build_plans_with(fake::FakeTensorRt(), fake::plugins(), options, progress);
+    return build_plans_for(fake::FakeTensorRt(), fake::plugins(), parse_model_config(options.model_config),
+                           options, progress);
   }
   std::vector<std::string> files() const {
     std::vector<std::string> names;

@@ -9,6 +9,7 @@
 #include "backend/tensorrt/device.h"
 #include "backend/tensorrt/plugins_library.h"
 #include "base/dtype.h"
+#include "model/config.h"
 
 namespace kraken {
 
@@ -33,9 +34,10 @@ std::string build_plans(const PlanOptions& options, const PlanProgress& progress
 
 namespace tensorrt {
 
-// The same over a TensorRT that is open.
-std::string build_plans_with(const TensorRt& tensorrt, const PluginsLibrary& plugins,
-                             const PlanOptions& options, const PlanProgress& progress);
+// The same over a TensorRT that is open, of the given model.
+std::string build_plans_for(const TensorRt& tensorrt, const PluginsLibrary& plugins,
+                            const ModelConfig& config, const PlanOptions& options,
+                            const PlanProgress& progress);
 
 }  // namespace tensorrt
 }  // namespace kraken
