@@ -19,6 +19,7 @@ struct HostEngineOptions {
   tensorrt::LoweringOptions lowering;
   int kv_blocks = 0;
   std::string algorithms;  // of exchanges; empty: the built-in table
+  bool communication = true;
 };
 
 class HostEngine {

@@ -43,11 +43,10 @@ tensorrt::LoweringOptions lowering(DType dtype) {
 }
 
 // ‖got − want‖ / ‖want‖, the worst of all steps.
-double worst_error(HostTensorRt& tensorrt, const Model& model, DType dtype, int ranks,
-                   const std::string& algorithms = "") {
+double worst_error(HostTensorRt& tensorrt, const Model& model, const HostEngineOptions& options) {
   const RandomModel random(model.config);
   const Reference reference(random);
-  const HostEngine engine(tensorrt, random, {ranks, lowering(dtype), kBlocks, algorithms});
+  const HostEngine engine(tensorrt, random, options);
   Batches wanted(model.config.vocab, cpu_backend().kv_block_tokens(), kMaxSequences),
       given(model.config.vocab, kBlockTokens, kBlocks);
   double worst = 0;
@@ -72,8 +71,9 @@ class LoweringNumbers : public testing::Test {
     if (tensorrt_ == nullptr) GTEST_SKIP() << why_not;
   }
   void expect_close(const Model& model, DType dtype, int ranks, double tolerance,
-                    const std::string& algorithms = "") {
-    const double error = worst_error(*tensorrt_, model, dtype, ranks, algorithms);
+                    const std::string& algorithms = "", bool communication = true) {
+    const double error =
+        worst_error(*tensorrt_, model, {ranks, lowering(dtype), kBlocks, algorithms, communication});
     std::printf("  %-20s %-8s R=%d  %.2e (%3.0f %% of tolerance)\n", model.name.c_str(), name_of(dtype),
                 ranks, error, 100 * error / tolerance);
     EXPECT_LE(error, tolerance) << model.name << " on " << ranks << " ranks";
@@ -87,6 +87,14 @@ INSTANTIATE_TEST_SUITE_P(Models, LoweringNumbersOf, testing::ValuesIn(models()),
 
 TEST_P(LoweringNumbersOf, AreThoseOfTheCpuBackend) {
   for (const int ranks : GetParam().ranks) expect_close(GetParam(), DType::Float32, ranks, 1e-5);
+}
+
+// One rank has all ways, so what it adds up without exchanging anything is right.
+TEST_F(LoweringNumbers, NeedNoCommunicationOnOneRank) {
+  for (const Model& model : models()) {
+    const bool exchanges = build_graph(model.config, {0, 1, true}).exchanges > 0;
+    if (exchanges && model.ranks.size() > 2) expect_close(model, DType::Float32, 1, 1e-5, "", false);
+  }
 }
 
 // Exchanges that a kernel of their own forms, instead of the join.

@@ -226,7 +226,8 @@ class Lowering {
     return residual ? layers_.sum(op.name, x, tensor(op.residual)) : x;
   }
 
-  // Without communication: what is left of the op when the exchange is left out.
+  // Without communication an exchange is the sum over this rank's own ways: wrong on several ranks, and all
+  // other work stays as it was, as a benchmark's bound must have it.
   Tensor lower_start_norm(const Op& op) {
     if (!graph_.communication) return lower_norm(op, tensor(op.inputs[1]));
     std::vector<PluginField> fields = norm_fields(op);
@@ -235,14 +236,24 @@ class Lowering {
   }
 
   Tensor lower_join_norm(const Op& op) {
-    if (!graph_.communication) return lower_norm(op, tensor(op.inputs[0]));
+    if (!graph_.communication) return lower_norm(op, join_own_ways(op));
     return plugin(op, "JoinNorm", norm_fields(op), norm_inputs(op));
   }
 
   Tensor lower_join_add(const Op& op) {
-    if (!graph_.communication) return tensor(op.inputs[0]);
+    if (!graph_.communication) return layers_.sum(op.name, tensor(op.inputs[0]), tensor(sent(op.exchange)));
     return plugin(op, "JoinAdd", {{"exchange", op.exchange}, {"width", info(op.output).width}},
                   {tensor(op.inputs[0])});
+  }
+
+  // a + (S − x); of a single way, S is x.
+  Tensor join_own_ways(const Op& op) {
+    Tensor a = tensor(op.inputs[0]), x = tensor(op.inputs[1]);
+    if (info(op.output).ways == 1) return a;
+    Tensor own =
+        layers_.reduce(op.name + "/ways", nvinfer1::ReduceOperation::kSUM, tensor(sent(op.exchange)), 0);
+    Tensor others = layers_.elementwise(op.name + "/others", nvinfer1::ElementWiseOperation::kSUB, own, x);
+    return layers_.sum(op.name + "/joined", a, others);
   }
 
   Tensor lower_head(const Op& op) {
@@ -275,6 +286,14 @@ class Lowering {
   Tensor plugin(const Op& op, const char* name, const std::vector<PluginField>& fields,
                 const std::vector<Tensor>& inputs) const {
     return add_plugin(layers_.network(), op.name, name, fields, inputs);
+  }
+
+  TensorId sent(int exchange) const {
+    const auto start = std::ranges::find_if(graph_.ops, [exchange](const Op& op) {
+      return op.kind == OpKind::StartNorm && op.exchange == exchange;
+    });
+    KRAKEN_CHECK(start != graph_.ops.end());
+    return start->inputs[0];
   }
 
   bool ended_by_norm(int exchange) const {
