@@ -32,6 +32,9 @@ endif()
 
 if(KRAKEN_GPU_MISSING)
   message(STATUS "GPU plugins: not built, ${KRAKEN_GPU_MISSING}")
+  add_custom_target(kraken_gpu COMMAND ${CMAKE_COMMAND} -E echo
+    "No GPU code can be built: ${KRAKEN_GPU_MISSING}. `npm run toolchain:gpu` brings what is missing."
+    COMMAND ${CMAKE_COMMAND} -E false VERBATIM)
 else()
   set(CMAKE_CUDA_COMPILER "${KRAKEN_NVCC}" CACHE FILEPATH "The CUDA compiler" FORCE)
   set(CMAKE_CUDA_ARCHITECTURES "${KRAKEN_CUDA_ARCHITECTURES}")

@@ -71,7 +71,7 @@ class TensorRtModelTest : public testing::Test {
       graphs_.push_back(std::make_unique<Graph>(build_graph(model, {rank, ranks, true})));
       factories.push_back([this, rank, options, &graph = *graphs_.back()](Communicator& communicator) {
         return std::make_unique<TensorRtModel>(tensorrt_, plugins_, graph, plan_path(rank), communicator,
-                                               options, capture);
+                                               options, RankSettings{capture, ""});
       });
     }
     executor = std::make_unique<LocalExecutor>(config, std::move(factories), log.sink());

@@ -130,7 +130,8 @@ Answers on_tensorrt(HostTensorRt& host, const RandomModel& model, int ranks, boo
     factories.push_back([&, rank](Communicator& communicator) {
       return std::make_unique<tensorrt::TensorRtModel>(
           tensorrt, plugins, graphs[static_cast<size_t>(rank)],
-          directory.path() + "/rank" + std::to_string(rank) + ".engine", communicator, options, captured);
+          directory.path() + "/rank" + std::to_string(rank) + ".engine", communicator, options,
+          tensorrt::RankSettings{captured, ""});
     });
   }
   Log log;
