@@ -15,6 +15,7 @@ export interface EngineFlags {
   prefixReuse?: boolean;
   threadsPerRank?: number;
   isolation?: Isolation;
+  ranksPerDevice?: number;
   verify?: boolean;
 }
 
@@ -47,6 +48,9 @@ export function addEngineFlags(command: Command): void {
     "process: ranks in a process of their own; none: in this one (default: none)",
   );
   command.option("--no-prefix-reuse", "compute every prompt in full, whatever is in memory already");
+  addFlag(command, "--ranks-per-device <n>", "ranks that share a GPU, for tests (default: 1)", {
+    parse: integer,
+  });
   command.option("--no-verify", "check the files' sizes only, not their checksums");
   // TensorRT-LLM's name for the argument.
   addFlag(command, "--engine-dir <dir>", "", { env: false, hidden: true });
@@ -72,6 +76,7 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     prefixReuse,
     threadsPerRank,
     isolation,
+    ranksPerDevice,
     verify,
   } = flags;
   return {
@@ -83,6 +88,7 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     prefixReuse,
     threadsPerRank,
     isolation,
+    ranksPerDevice,
     verify,
     signal: context.signal,
   };

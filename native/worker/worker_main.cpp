@@ -40,7 +40,7 @@ void settle() {
 
 }  // namespace
 
-int worker_main(int argc, char** argv, const ExecutorLoader& load) {
+int worker_main(int argc, char** argv, const ExecutorLoader& load, const PlanBuilder& build) {
   const std::string argument = argc > 1 ? argv[1] : "";
   if (argument == "--version") {
     std::printf("%s\n", worker_version().c_str());
@@ -53,7 +53,7 @@ int worker_main(int argc, char** argv, const ExecutorLoader& load) {
   }
   settle();
   try {
-    WorkerSession(Descriptor(kWorkerSocket), load).run();
+    WorkerSession(Descriptor(kWorkerSocket), load, build).run();
     return 0;
   } catch (const Error& error) {
     std::fprintf(stderr, "kraken-worker: %s: %s\n", error.code().c_str(), error.what());

@@ -24,6 +24,8 @@ ExecutorOptions some_options() {
   options.max_queue = 7;
   options.prefix_reuse = false;
   options.profile = true;
+  options.ranks_per_device = 2;
+  options.backend_config = R"({"version": "10.15.1"})";
   return options;
 }
 
