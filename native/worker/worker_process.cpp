@@ -89,14 +89,18 @@ WorkerProcess::WorkerProcess(const WorkerLaunch& launch, const Descriptor& socke
   posix_spawnattr_setsigdefault(&attributes.value, &all);
   posix_spawnattr_setflags(&attributes.value, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 
-  std::string path = launch.path, flag = "--socket", number = std::to_string(kWorkerSocket);
-  char* const arguments[] = {path.data(), flag.data(), number.data(), nullptr};
+  std::vector<std::string> words = {launch.path, "--socket", std::to_string(kWorkerSocket)};
+  if (!launch.command.empty()) words.emplace_back("--launch");
+  words.insert(words.end(), launch.command.begin(), launch.command.end());
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
   std::vector<std::string> environment = launch.environment;
   std::vector<char*> variables;
   for (std::string& variable : environment) variables.push_back(variable.data());
   variables.push_back(nullptr);
-  const int error =
-      posix_spawn(&pid_, path.c_str(), &actions.value, &attributes.value, arguments, variables.data());
+  const int error = posix_spawn(&pid_, launch.path.c_str(), &actions.value, &attributes.value,
+                                arguments.data(), variables.data());
   if (error != 0) {
     pid_ = -1;
     const std::string trouble = worker_trouble(launch);
