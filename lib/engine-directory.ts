@@ -9,6 +9,7 @@ import { EngineDirectoryError } from "./errors.js";
 import { sha256OfFiles } from "./file-hash.js";
 import { hasCode, withIoErrors } from "./io-error.js";
 import type { Architecture, DType, ModelConfig } from "./model-config.js";
+import type { TrtLlmConfig } from "./trtllm/config.js";
 
 /** Raised when an older engine could misread what is written, or this version what older ones wrote. */
 export const formatVersion = 1;
@@ -29,7 +30,8 @@ export interface EngineFile {
   sha256: string;
 }
 
-export interface EngineManifest {
+/** TensorRT-LLM's own keys are in the same file, for engines it runs. */
+export interface EngineManifest extends Partial<TrtLlmConfig> {
   format: typeof formatName;
   formatVersion: number;
   /** What wrote it, e.g. "kraken-engine 0.1.0". */

@@ -42,6 +42,8 @@ export interface LoadOptions {
    * alone. Default "none".
    */
   isolation?: Isolation | undefined;
+  /** Told the command that starts the ranks, for a backend whose ranks are processes (tensorrt-llm). */
+  onLaunch?: ((command: string) => void) | undefined;
   /** Aborting rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
@@ -60,6 +62,7 @@ const known: readonly (keyof LoadOptions)[] = [
   "communication",
   "link",
   "isolation",
+  "onLaunch",
   "signal",
 ];
 
@@ -67,6 +70,7 @@ export interface ResolvedLoad {
   verify: boolean;
   backend: string | undefined;
   signal: AbortSignal | undefined;
+  onLaunch: ((command: string) => void) | undefined;
 }
 
 /** What can be checked before the engine directory is read. @throws ArgumentError ERR_OPTION */
@@ -81,12 +85,43 @@ export function resolveLoad(options: LoadOptions): ResolvedLoad {
   if (options.isolation !== undefined && options.isolation !== "none" && options.isolation !== "process") {
     throw optionError("isolation", '"none" or "process"', options.isolation);
   }
+  if (options.onLaunch !== undefined && typeof options.onLaunch !== "function") {
+    throw optionError("onLaunch", "a function", options.onLaunch);
+  }
   parseLink(options.link);
   return {
     verify: booleanOption("verify", options.verify, true),
     backend: options.backend,
     signal: signalOption(options.signal),
+    onLaunch: options.onLaunch,
   };
+}
+
+/** @throws ArgumentError ERR_OPTION for what TensorRT-LLM has no counterpart of, or more than the engine was built for */
+function checkTrtLlm({ build_config: built }: EngineManifest, options: LoadOptions): void {
+  for (const name of ["link", "threadsPerRank", "prefillChunk", "profile"] as const) {
+    if (options[name] === undefined || options[name] === false || options[name] === "none") continue;
+    throw new ArgumentError(
+      "ERR_OPTION",
+      `\`${name}\` has no counterpart with backend "tensorrt-llm": leave it out`,
+    );
+  }
+  if (options.isolation === "none") {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      '`isolation`: ranks of backend "tensorrt-llm" always have processes of their own; leave it out',
+    );
+  }
+  const limits = [
+    ["maxBatchSize", built?.max_batch_size],
+    ["maxStepTokens", built?.max_num_tokens],
+    ["maxSequenceLength", built?.max_seq_len],
+  ] as const;
+  for (const [name, most] of limits) {
+    const wanted = options[name];
+    if (typeof wanted !== "number" || most === undefined || wanted <= most) continue;
+    throw optionError(name, `at most the ${most} that the engine was built for`, wanted);
+  }
 }
 
 /**
@@ -99,6 +134,8 @@ export function executorOptions(
   options: LoadOptions,
 ): NativeExecutorOptions {
   const { config, backend, ranks, dtype } = manifest;
+  const trtllm = backend === "tensorrt-llm";
+  if (trtllm) checkTrtLlm(manifest, options);
   const communication = manifest.communication !== "none";
   if (!communication && options.communication !== "none") {
     throw new ArgumentError(
@@ -115,7 +152,7 @@ export function executorOptions(
   }
   const length = integerOption("maxSequenceLength", options.maxSequenceLength, {
     min: 1,
-    fallback: config.maxPositions,
+    fallback: manifest.build_config?.max_seq_len ?? config.maxPositions,
   });
   if (length > config.maxPositions) {
     throw new ArgumentError(
@@ -135,13 +172,17 @@ export function executorOptions(
     linkBytesPerSecond: link?.bytesPerSecond ?? 0,
     linkLatencySeconds: link?.latencySeconds ?? 0,
     threadsPerRank: integerOption("threadsPerRank", options.threadsPerRank, { ...chosen, max: 1024 }),
-    maxBatchSize: integerOption("maxBatchSize", options.maxBatchSize, { min: 1, max: 4096, fallback: 8 }),
+    maxBatchSize: integerOption("maxBatchSize", options.maxBatchSize, {
+      min: 1,
+      max: 4096,
+      fallback: manifest.build_config?.max_batch_size ?? 8,
+    }),
     maxSequenceLength: length,
     maxStepTokens: integerOption("maxStepTokens", options.maxStepTokens, { ...chosen, max: 1 << 20 }),
     prefillChunk: integerOption("prefillChunk", options.prefillChunk, { ...chosen, max: 1 << 20 }),
     maxQueue: integerOption("maxQueue", options.maxQueue, { min: 0, max: 1 << 20, fallback: 1024 }),
     kvCacheTokens: integerOption("kvCacheTokens", options.kvCacheTokens, chosen),
     profile: booleanOption("profile", options.profile, false),
-    isolation: options.isolation ?? "none",
+    isolation: trtllm ? "process" : (options.isolation ?? "none"),
   };
 }

@@ -82,6 +82,17 @@ export interface NativeExecutorOptions {
   kvCacheTokens: number;
   profile: boolean;
   isolation: "none" | "process";
+  /** With "process": what starts the ranks, where they are no threads of the worker. */
+  launch?: NativeLaunch;
+}
+
+/** A command that starts one process for each rank, as mpirun does. */
+export interface NativeLaunch {
+  command: readonly string[];
+  /** In addition to this process's. */
+  environment: Readonly<Record<string, string>>;
+  /** Until rank 0 has said hello. */
+  startTimeoutMs: number;
 }
 
 /** The executable that runs engines with `isolation: "process"`. */

@@ -254,7 +254,7 @@ class Executor::Impl {
       result.generationLogits = logits_of(event);
     }
     if (running.request.getOutputConfig().returnContextLogits) add_context(running, result);
-    if (last && running.request.getOutputConfig().returnPerfMetrics) {
+    if (running.request.getOutputConfig().returnPerfMetrics) {
       result.requestPerfMetrics =
           RequestPerfMetrics{{running.arrival, running.scheduled, running.first, running.last}};
     }
