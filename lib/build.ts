@@ -15,15 +15,20 @@ import { ArgumentError, fromNative, RuntimeError } from "./errors.js";
 import { sha256OfFiles } from "./file-hash.js";
 import { withIoErrors } from "./io-error.js";
 import { type Architecture, type DType, dtypes, type ModelConfig } from "./model-config.js";
-import { type NativeAddon, native } from "./native.js";
+import { type NativeAddon, type NativeRankPlan, native } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, shown, signalOption } from "./options.js";
 import { checkOutput, openOutputDirectory } from "./output-directory.js";
 import { preset } from "./presets.js";
+import { type StepLimits, stepLimits } from "./step-limits.js";
+import { checkBuild, type TensorRtFacts, tensorrtName, timingsDirectory } from "./tensorrt.js";
 import { version } from "./version.js";
 
 export interface BuildProgress {
-  /** weights: cutting and writing the ranks' files; checksums: reading them back. */
-  stage: "weights" | "checksums";
+  /**
+   * weights: cutting and writing the ranks' files; checksums: reading them back. plans, of backend "tensorrt": compiling
+   * what the ranks run, measured at a guess in bytes of their weights.
+   */
+  stage: "weights" | "plans" | "checksums";
   bytesDone: number;
   bytesTotal: number;
 }
@@ -51,6 +56,14 @@ export interface BuildOptions {
   overwrite?: boolean | undefined;
   /** Longest context, if less than the model's positions (rotary positions: any). */
   maxPositions?: number | undefined;
+  /**
+   * Most sequences and most tokens of a step. An engine of backend "tensorrt" is compiled for them, and cannot be loaded
+   * with more; of "cpu" they are for a dry run's estimate alone. Default 8, and 2048 or the context if that is shorter.
+   */
+  maxBatchSize?: number | undefined;
+  maxStepTokens?: number | undefined;
+  /** Of backend "tensorrt": ranks that share a GPU. Default 1. */
+  ranksPerDevice?: number | undefined;
   /** Aborting rejects with the signal's reason and leaves nothing behind. */
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: BuildProgress) => void) | undefined;
@@ -66,12 +79,16 @@ export interface BuildPlan {
   ranks: number;
   dtype: DType;
   backend: string;
-  /** Bytes of weights, and of key/value cache for each token of context, on each rank. */
-  perRank: { weightBytes: number; kvBytesPerToken: number; ops: number }[];
+  /** Bounds of a step: see BuildOptions. */
+  limits: StepLimits;
+  /** What each rank holds. Activations and exchange buffers are estimates. */
+  perRank: NativeRankPlan[];
   /** Rank counts (up to 64) that this model could be built for. */
   validRanks: number[];
   /** One line for each op of rank 0. */
   graph: string;
+  /** How many ops of each kind rank 0 has. */
+  network: Record<string, number>;
 }
 
 export interface BuildSummary extends BuildPlan {
@@ -94,6 +111,9 @@ const known: readonly (keyof BuildOptions)[] = [
   "communication",
   "overwrite",
   "maxPositions",
+  "maxBatchSize",
+  "maxStepTokens",
+  "ranksPerDevice",
   "signal",
   "onProgress",
   "dryRun",
@@ -158,27 +178,45 @@ function withPositions(source: CheckpointIndex, maxPositions: number | undefined
 interface Resolved extends BuildPlan {
   checkpoint: CheckpointIndex;
   communication: EngineManifest["communication"];
+  ranksPerDevice: number;
+}
+
+/** @throws RuntimeError ERR_BACKEND_UNAVAILABLE with the reason; ArgumentError ERR_OPTION for an unknown one */
+export function checkBackendAvailable(addon: NativeAddon, backend: string): void {
+  const capability = addon.capabilities().backends[backend];
+  if (capability?.available) return;
+  throw new RuntimeError(
+    "ERR_BACKEND_UNAVAILABLE",
+    `backend "${backend}" is not available: ${capability?.reason}`,
+  );
 }
 
 async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<Resolved> {
   const ranks = integerOption("ranks", options.ranks, { min: 1, max: 1024, fallback: 1 });
   const dtype = choice<DType>("dtype", options.dtype, dtypes, "bfloat16");
   const communication = choice<string>("communication", options.communication, ["none"], "overlapped");
-  const capabilities = addon.capabilities().backends;
-  const backend = choice("backend", options.backend, Object.keys(capabilities), "cpu");
-  const capability = capabilities[backend];
-  if (!capability?.available) {
-    throw new RuntimeError(
-      "ERR_BACKEND_UNAVAILABLE",
-      `backend "${backend}" is not available: ${capability?.reason}`,
-    );
+  const backends = Object.keys(addon.capabilities().backends);
+  const backend = choice("backend", options.backend, backends, "cpu");
+  // A plan needs nothing of what will run it.
+  if (!options.dryRun) checkBackendAvailable(addon, backend);
+  const ranksPerDevice = integerOption("ranksPerDevice", options.ranksPerDevice, {
+    min: 1,
+    max: 1024,
+    fallback: 1,
+  });
+  if (backend === tensorrtName) checkBuild({ dtype, ranks });
+  else if (options.ranksPerDevice !== undefined) {
+    throw new ArgumentError("ERR_OPTION", '`ranksPerDevice` is for backend "tensorrt"');
   }
   const checkpoint = withPositions(await openSource(options), options.maxPositions);
   const { config } = checkpoint;
+  const limits = stepLimits(options, config.maxPositions);
   try {
-    const plan = addon.plan({ config, ranks, dtype, backend });
+    const plan = addon.plan({ config, ranks, dtype, backend, ...limits });
     return {
       checkpoint,
+      ranksPerDevice,
+      limits,
       communication: communication as Resolved["communication"],
       source: checkpoint.description,
       config,
@@ -188,40 +226,49 @@ async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<
       perRank: plan.ranks,
       validRanks: plan.validRanks,
       graph: plan.graph,
+      network: plan.network,
     };
   } catch (error) {
     throw fromNative(error);
   }
 }
 
-function planOf({ source, config, ranks, dtype, backend, perRank, validRanks, graph }: Resolved): BuildPlan {
-  return { source, config, ranks, dtype, backend, perRank, validRanks, graph };
+function planOf(build: Resolved): BuildPlan {
+  const { checkpoint: _, communication: __, ranksPerDevice: ___, ...plan } = build;
+  return plan;
 }
 
-/** Writes rank0.engine … ; progress comes with the addon's pace. */
-async function writeWeights(
+/** Writes rank0.engine … ; progress comes with the addon's pace. Returns what the backend adds to the manifest. */
+async function writeRanks(
   build: Resolved,
   directory: string,
   { signal, onProgress }: BuildOptions,
   addon: NativeAddon,
-): Promise<void> {
-  const { config, ranks, dtype, checkpoint } = build;
+): Promise<Pick<EngineManifest, "tensorrt">> {
+  const { config, ranks, dtype, checkpoint, backend, ranksPerDevice, limits } = build;
+  const { tensors } = checkpoint;
+  const communication = build.communication !== "none";
+  const weightBytes = build.perRank.reduce((sum, rank) => sum + rank.weightBytes, 0);
+  const compiling = { backend, communication, ranksPerDevice, ...limits, timings: timingsDirectory() };
   signal?.throwIfAborted();
   let task: ReturnType<NativeAddon["build"]> | undefined;
   let callbackError: { error: unknown } | undefined;
+  let facts = "";
   const cancel = () => task?.cancel();
   signal?.addEventListener("abort", cancel);
   try {
-    task = addon.build({ config, tensors: checkpoint.tensors, ranks, dtype, directory }, (progress) => {
+    task = addon.build({ config, tensors, ranks, dtype, directory, ...compiling }, (progress) => {
       if (signal?.aborted || callbackError) return;
       try {
-        onProgress?.({ stage: "weights", bytesDone: progress.bytesWritten, bytesTotal: progress.bytesTotal });
+        const { stage, done, total } = progress;
+        const unit = stage === "plans" ? weightBytes : 1;
+        onProgress?.({ stage, bytesDone: Math.round(done * unit), bytesTotal: total * unit });
       } catch (error) {
         callbackError = { error };
         task?.cancel();
       }
     });
-    await task.done;
+    facts = await task.done;
   } catch (error) {
     signal?.throwIfAborted();
     if (callbackError) throw callbackError.error;
@@ -230,6 +277,13 @@ async function writeWeights(
     signal?.removeEventListener("abort", cancel);
   }
   if (callbackError) throw callbackError.error;
+  return facts === "" ? {} : { tensorrt: JSON.parse(facts) as TensorRtFacts };
+}
+
+function versionsOf(facts: TensorRtFacts | undefined, addon: NativeAddon): Record<string, string> {
+  return facts
+    ? { TensorRT: facts.version, "kraken-plugins": facts.plugins }
+    : addon.capabilities().libraries;
 }
 
 async function copyTokenizer(
@@ -295,7 +349,7 @@ export async function buildEngineWith(
 
   const directory = await openOutputDirectory(output, overwrite);
   try {
-    await writeWeights(build, directory.temporary, options, addon);
+    const compiled = await writeRanks(build, directory.temporary, options, addon);
     const tokenizer = await copyTokenizer(build.checkpoint.tokenizer, directory.temporary);
     const files = await withIoErrors(`read back ${directory.temporary}`, () =>
       describeFiles(directory.temporary, options),
@@ -313,10 +367,11 @@ export async function buildEngineWith(
       backend: build.backend,
       communication: build.communication,
       padding: {},
-      versions: addon.capabilities().libraries,
+      versions: versionsOf(compiled.tensorrt, addon),
       tokenizer,
       eosTokenIds: checkpoint.eosTokenIds,
       ...(checkpoint.bosTokenId === undefined ? {} : { bosTokenId: checkpoint.bosTokenId }),
+      ...compiled,
       files,
     };
     const text = serializeManifest(manifest);
@@ -343,7 +398,8 @@ export async function buildEngineWith(
  *
  * @throws KrakenError ERR_OPTION, ERR_RANKS (says which counts would work), ERR_CONTEXT_LENGTH; ERR_CHECKPOINT_* and
  *   ERR_CONFIG when the checkpoint cannot be used; ERR_ENGINE_PATH when the output exists; ERR_IO (disk full,
- *   permissions); ERR_BACKEND_UNAVAILABLE; the signal's reason when aborted
+ *   permissions); ERR_BACKEND_UNAVAILABLE, ERR_BACKEND_FAILED, ERR_OUT_OF_MEMORY (of a GPU), ERR_NATIVE_LOAD (no
+ *   kraken-worker to compile in); the signal's reason when aborted
  */
 export function buildEngine(options: BuildOptions & { dryRun: true }): Promise<BuildPlan>;
 export function buildEngine(options: BuildOptions & { dryRun?: false | undefined }): Promise<BuildSummary>;

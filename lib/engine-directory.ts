@@ -9,6 +9,7 @@ import { EngineDirectoryError } from "./errors.js";
 import { sha256OfFiles } from "./file-hash.js";
 import { hasCode, withIoErrors } from "./io-error.js";
 import type { Architecture, DType, ModelConfig } from "./model-config.js";
+import type { TensorRtFacts } from "./tensorrt.js";
 import type { TrtLlmConfig } from "./trtllm/config.js";
 
 /** Raised when an older engine could misread what is written, or this version what older ones wrote. */
@@ -52,6 +53,8 @@ export interface EngineManifest extends Partial<TrtLlmConfig> {
   tokenizer: EngineTokenizer | null;
   eosTokenIds: number[];
   bosTokenId?: number;
+  /** Of backend "tensorrt" alone. */
+  tensorrt?: TensorRtFacts;
   /** By name: every file of the directory but the manifest. */
   files: Record<string, EngineFile>;
 }

@@ -4,6 +4,7 @@ import { ArgumentError } from "./errors.js";
 import { parseLink } from "./link.js";
 import type { NativeExecutorOptions } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, signalOption } from "./options.js";
+import { checkSizes, factsOf, tensorrtName } from "./tensorrt.js";
 
 /** Node's own test runner has the same names for the same choice. */
 export type Isolation = "none" | "process";
@@ -39,11 +40,13 @@ export interface LoadOptions {
   /**
    * Where the ranks run. "none": as threads of this process. "process": as threads of a process of its own,
    * kraken-worker, so that whatever ends it rejects this engine's requests with ERR_RANK_LOST and leaves this process
-   * alone. Default "none".
+   * alone. Default "none"; of backends "tensorrt" and "tensorrt-llm" always "process".
    */
   isolation?: Isolation | undefined;
   /** Told the command that starts the ranks, for a backend whose ranks are processes (tensorrt-llm). */
   onLaunch?: ((command: string) => void) | undefined;
+  /** Ranks that share a GPU (backend "tensorrt"): for tests on fewer GPUs than ranks. Default 1. */
+  ranksPerDevice?: number | undefined;
   /** Aborting rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
@@ -63,6 +66,7 @@ const known: readonly (keyof LoadOptions)[] = [
   "link",
   "isolation",
   "onLaunch",
+  "ranksPerDevice",
   "signal",
 ];
 
@@ -124,6 +128,19 @@ function checkTrtLlm({ build_config: built }: EngineManifest, options: LoadOptio
   }
 }
 
+/** A GPU's driver and TensorRT may end their process. */
+function checkForGpu({ isolation, link }: LoadOptions): void {
+  if (isolation === "none") {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      '`isolation` cannot be "none" for backend "tensorrt": its ranks always run in kraken-worker',
+    );
+  }
+  if (parseLink(link)) {
+    throw new ArgumentError("ERR_OPTION", '`link` emulates links between the ranks of backend "cpu" alone');
+  }
+}
+
 /**
  * The executor's options. Zero leaves a choice to it.
  * @throws ArgumentError ERR_OPTION, ERR_CONTEXT_LENGTH (more positions than the model has)
@@ -136,6 +153,7 @@ export function executorOptions(
   const { config, backend, ranks, dtype } = manifest;
   const trtllm = backend === "tensorrt-llm";
   if (trtllm) checkTrtLlm(manifest, options);
+  const facts = backend === tensorrtName ? factsOf(directory, manifest.tensorrt) : undefined;
   const communication = manifest.communication !== "none";
   if (!communication && options.communication !== "none") {
     throw new ArgumentError(
@@ -152,7 +170,7 @@ export function executorOptions(
   }
   const length = integerOption("maxSequenceLength", options.maxSequenceLength, {
     min: 1,
-    fallback: manifest.build_config?.max_seq_len ?? config.maxPositions,
+    fallback: facts?.maxSequenceLength ?? manifest.build_config?.max_seq_len ?? config.maxPositions,
   });
   if (length > config.maxPositions) {
     throw new ArgumentError(
@@ -162,6 +180,30 @@ export function executorOptions(
   }
   const link = parseLink(options.link);
   const chosen = { min: 1, fallback: 0 };
+  const maxBatchSize = integerOption("maxBatchSize", options.maxBatchSize, {
+    min: 1,
+    max: 4096,
+    fallback: Math.min(8, facts?.maxBatchSize ?? manifest.build_config?.max_batch_size ?? 8),
+  });
+  const maxStepTokens = integerOption("maxStepTokens", options.maxStepTokens, {
+    min: 1,
+    max: 1 << 20,
+    fallback: facts?.maxStepTokens ?? 0,
+  });
+  const ranksPerDevice = integerOption("ranksPerDevice", options.ranksPerDevice, {
+    min: 1,
+    max: 1024,
+    fallback: 1,
+  });
+  if (facts) {
+    checkSizes(directory, facts, { maxStepTokens, maxBatchSize, maxSequenceLength: length });
+    checkForGpu(options);
+  } else if (options.ranksPerDevice !== undefined) {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      `\`ranksPerDevice\` is for engines of backend "tensorrt"; ${directory} is for "${backend}"`,
+    );
+  }
   return {
     directory,
     config,
@@ -172,17 +214,15 @@ export function executorOptions(
     linkBytesPerSecond: link?.bytesPerSecond ?? 0,
     linkLatencySeconds: link?.latencySeconds ?? 0,
     threadsPerRank: integerOption("threadsPerRank", options.threadsPerRank, { ...chosen, max: 1024 }),
-    maxBatchSize: integerOption("maxBatchSize", options.maxBatchSize, {
-      min: 1,
-      max: 4096,
-      fallback: manifest.build_config?.max_batch_size ?? 8,
-    }),
+    maxBatchSize,
     maxSequenceLength: length,
-    maxStepTokens: integerOption("maxStepTokens", options.maxStepTokens, { ...chosen, max: 1 << 20 }),
+    maxStepTokens,
     prefillChunk: integerOption("prefillChunk", options.prefillChunk, { ...chosen, max: 1 << 20 }),
     maxQueue: integerOption("maxQueue", options.maxQueue, { min: 0, max: 1 << 20, fallback: 1024 }),
     kvCacheTokens: integerOption("kvCacheTokens", options.kvCacheTokens, chosen),
     profile: booleanOption("profile", options.profile, false),
-    isolation: trtllm ? "process" : (options.isolation ?? "none"),
+    isolation: facts || trtllm ? "process" : (options.isolation ?? "none"),
+    ranksPerDevice,
+    backendConfig: facts ? JSON.stringify(facts) : "",
   };
 }

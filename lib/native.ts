@@ -46,21 +46,55 @@ export interface NativeBuildOptions {
   dtype: DType;
   /** Existing directory to write rank0.engine … into. */
   directory: string;
+  backend: string;
+  communication: boolean;
+  /** What follows is for backends that compile when they build. */
+  ranksPerDevice: number;
+  maxStepTokens: number;
+  maxBatchSize: number;
+  maxSequenceLength: number;
+  /** Directory of timings that are kept between builds. */
+  timings: string;
 }
 
 export interface NativeBuildProgress {
-  /** Bytes written so far and in all, over all ranks. */
-  bytesWritten: number;
-  bytesTotal: number;
+  /** weights: bytes written so far and in all, over all ranks. plans: the share that is compiled, of 1. */
+  stage: "weights" | "plans";
+  done: number;
+  total: number;
 }
 
-/** Bytes per rank, without writing anything. */
+export interface NativePlanOptions {
+  config: ModelConfig;
+  ranks: number;
+  dtype: DType;
+  backend: string;
+  maxStepTokens: number;
+  maxBatchSize: number;
+  maxSequenceLength: number;
+}
+
+export interface NativeRankPlan {
+  weightBytes: number;
+  kvBytesPerToken: number;
+  /** Of maxBatchSize sequences of maxSequenceLength tokens. */
+  kvCacheBytes: number;
+  /** Estimated: what a step of maxStepTokens tokens holds at once. */
+  activationBytes: number;
+  /** What it sends and receives in, where that is not part of the activations. */
+  exchangeBytes: number;
+  ops: number;
+}
+
+/** What each rank needs, without writing anything. */
 export interface NativePlan {
-  ranks: { weightBytes: number; kvBytesPerToken: number; ops: number }[];
+  ranks: NativeRankPlan[];
   /** Rank counts up to 64 that this model allows. */
   validRanks: number[];
   /** One line per op of rank 0's Graph. */
   graph: string;
+  /** Its ops by kind. */
+  network: Record<string, number>;
 }
 
 export interface NativeExecutorOptions {
@@ -82,6 +116,9 @@ export interface NativeExecutorOptions {
   kvCacheTokens: number;
   profile: boolean;
   isolation: "none" | "process";
+  ranksPerDevice: number;
+  /** What the manifest keeps for the backend, as JSON; "": nothing. */
+  backendConfig: string;
   /** With "process": what starts the ranks, where they are no threads of the worker. */
   launch?: NativeLaunch;
 }
@@ -202,12 +239,15 @@ export interface NativeAddon {
   worker(): NativeWorker;
   /** Opens the driver and libraries: for `kraken doctor` alone. */
   probeGpu(): NativeGpuProbe;
-  plan(options: { config: ModelConfig; ranks: number; dtype: DType; backend: string }): NativePlan;
-  /** Writes the ranks' engine files on a thread of its own; `done` rejects soon after `cancel()`. */
+  plan(options: NativePlanOptions): NativePlan;
+  /**
+   * Writes the ranks' engine files on a thread of its own; `done` rejects soon after `cancel()`. Where the backend
+   * compiles when it builds it does so in a kraken-worker, and `done` gives what the manifest keeps of it, as JSON.
+   */
   build(
     options: NativeBuildOptions,
     onProgress: (progress: NativeBuildProgress) => void,
-  ): { done: Promise<void>; cancel(): void };
+  ): { done: Promise<string>; cancel(): void };
   Executor: {
     /**
      * Maps and packs weights on threads of its own; `done` rejects soon after `cancel()`. The callback is never called

@@ -66,7 +66,15 @@ export class EngineSet {
     const { seed, backend, outputTokens } = this.#settings;
     const output = join(this.#root, `engine${this.#built.size}`);
     const checkpoint = randomModel(withRoom(config, this.#setting.contexts, outputTokens), { seed });
-    await buildEngine({ checkpoint, output, ranks, dtype: this.#setting.dtype, backend, signal });
+    await buildEngine({
+      checkpoint,
+      output,
+      ranks,
+      dtype: this.#setting.dtype,
+      backend,
+      maxBatchSize: Math.max(...this.#settings.batch),
+      signal,
+    });
     this.#built.set(key, output);
     return output;
   }

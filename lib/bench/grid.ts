@@ -2,11 +2,13 @@
  * From options to what will be run. Models of one comparison are loaded together for each rank count and dtype, and
  * everything that can be wrong with them is found here, before anything is timed.
  */
-import { type BuildPlan, buildEngine } from "../build.js";
+import { type BuildPlan, buildEngine, checkBackendAvailable } from "../build.js";
 import type { EngineManifest } from "../engine-directory.js";
 import { ArgumentError, RuntimeError } from "../errors.js";
 import type { DType, ModelConfig } from "../model-config.js";
+import { native } from "../native.js";
 import { randomModel } from "../presets.js";
+import { tensorrtName } from "../tensorrt.js";
 import { baselineOf, type Comparison, type Contender } from "./contender.js";
 import { type Models, readModels } from "./models.js";
 import type { Settings } from "./options.js";
@@ -151,7 +153,8 @@ async function settingOf(
       tokens,
     );
   }
-  const available = process.availableMemory();
+  // A GPU's memory is checked when engines are loaded.
+  const available = settings.backend === tensorrtName ? Number.POSITIVE_INFINITY : process.availableMemory();
   if (bytes > available) {
     const gigabytes = (value: number) => `${(value / 1e9).toFixed(1)} GB`;
     throw new RuntimeError(
@@ -198,6 +201,7 @@ export async function planGrid(settings: Settings): Promise<GridPlan> {
     "bfloat16",
   );
   checkEngines(engines, ranks, dtypes, settings.backend);
+  checkBackendAvailable(native(), settings.backend);
   const list: Setting[] = [];
   for (const comparison of comparisons) {
     for (const count of ranks) {

@@ -14,6 +14,7 @@ export interface EngineFlags {
   kvCacheTokens?: number;
   threadsPerRank?: number;
   isolation?: Isolation;
+  ranksPerDevice?: number;
   verify?: boolean;
 }
 
@@ -45,6 +46,9 @@ export function addEngineFlags(command: Command): void {
     "--isolation <where>",
     "process: ranks in a process of their own; none: in this one (default: none)",
   );
+  addFlag(command, "--ranks-per-device <n>", "ranks that share a GPU, for tests (default: 1)", {
+    parse: integer,
+  });
   command.option("--no-verify", "check the files' sizes only, not their checksums");
   // TensorRT-LLM's name for the argument.
   addFlag(command, "--engine-dir <dir>", "", { env: false, hidden: true });
@@ -69,6 +73,7 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     kvCacheTokens,
     threadsPerRank,
     isolation,
+    ranksPerDevice,
     verify,
   } = flags;
   return {
@@ -79,6 +84,7 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     kvCacheTokens,
     threadsPerRank,
     isolation,
+    ranksPerDevice,
     verify,
     signal: context.signal,
   };

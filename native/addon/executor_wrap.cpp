@@ -33,6 +33,8 @@ ExecutorOptions to_options(const Napi::Object& object) {
   options.max_queue = int_field(object, "maxQueue");
   options.kv_cache_tokens = static_cast<int64_t>(number_field(object, "kvCacheTokens"));
   options.profile = bool_field(object, "profile");
+  options.ranks_per_device = int_field(object, "ranksPerDevice");
+  options.backend_config = string_field(object, "backendConfig");
   return options;
 }
 

@@ -3,6 +3,7 @@
 // be read.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -45,6 +46,10 @@ class Communicator {
                               int64_t total) = 0;
 
   virtual void barrier() = 0;
+
+  // Copies `bytes` bytes of each rank to `all` of every rank, in the order of ranks. For setting up what
+  // ranks do on their devices. Throws ERR_BACKEND_UNAVAILABLE where the ranks share no process.
+  virtual void all_gather(const void* mine, void* all, size_t bytes);
 
   // Ends every present and future wait of every rank with ERR_RANK_LOST. Callable from any thread.
   virtual void abort(const std::string& reason) = 0;

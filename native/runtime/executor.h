@@ -133,6 +133,8 @@ struct ExecutorOptions {
   int max_queue = 1024;         // waiting requests
   int64_t kv_cache_tokens = 0;  // 0: enough for max_batch_size full sequences, within memory
   bool profile = false;
+  int ranks_per_device = 1;    // ranks that share a device, for tests; of a backend whose ranks have devices
+  std::string backend_config;  // what the engine's manifest keeps for the backend (JSON); empty: nothing
 };
 
 // Called on the executor's thread with all events of one step; must not block. May call cancel(), and

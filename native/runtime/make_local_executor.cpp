@@ -1,21 +1,20 @@
 // From an engine directory to a LocalExecutor: one graph, one mapped file and one compiled model per rank.
 #include <filesystem>
+#include <optional>
 
 #include "base/error.h"
 #include "model/config.h"
 #include "model/graph.h"
 #include "runtime/limits.h"
 #include "runtime/local_executor.h"
-#include "weights/rank_file.h"
 
 namespace kraken {
 namespace {
 
-// What a rank's model is made of. Its file stays mapped as long as the model lives.
+// What a rank's model is made of.
 struct RankSource {
   Graph graph;
   std::string path;
-  std::unique_ptr<RankFile> file;
 };
 
 size_t file_bytes(const std::string& path) {
@@ -48,9 +47,12 @@ std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, Re
     sizes.weight_bytes += file_bytes(source->path);
     sources.push_back(std::move(source));
   }
-  const LocalExecutorConfig config = decide_limits(options, sizes, available_memory());
-
   CompileOptions compile;
+  compile.ranks_per_device = options.ranks_per_device;
+  compile.backend_config = options.backend_config;
+  const std::optional<size_t> device_memory = backend.device_memory(options.ranks, compile);
+  const LocalExecutorConfig config =
+      decide_limits(options, sizes, device_memory ? *device_memory : available_memory());
   compile.max_tokens = config.max_step_tokens;
   compile.max_sequences = config.max_batch_size;
   compile.max_rows = config.max_rows;
@@ -63,8 +65,7 @@ std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, Re
   std::vector<RankModelFactory> factories;
   for (const auto& source : sources) {
     factories.push_back([&backend, source, compile](Communicator& communicator) {
-      source->file = std::make_unique<RankFile>(RankFile::open(source->path));
-      return backend.compile(source->graph, *source->file, communicator, compile);
+      return backend.compile(source->graph, source->path, communicator, compile);
     });
   }
   return std::make_unique<LocalExecutor>(config, std::move(factories), std::move(sink), std::move(observer));

@@ -32,7 +32,15 @@ void options_fields(Wire& wire, T& options) {
   wire(options.directory, options.model_config, options.backend, options.ranks, options.dtype,
        options.communication, options.link_bytes_per_second, options.link_latency_seconds,
        options.threads_per_rank, options.max_batch_size, options.max_sequence_length, options.max_step_tokens,
-       options.prefill_chunk, options.max_queue, options.kv_cache_tokens, options.profile);
+       options.prefill_chunk, options.max_queue, options.kv_cache_tokens, options.profile,
+       options.ranks_per_device, options.backend_config);
+}
+
+template <typename Wire, typename T>
+void plan_fields(Wire& wire, T& options) {
+  wire(options.directory, options.model_config, options.ranks, options.dtype, options.communication,
+       options.ranks_per_device, options.max_tokens, options.max_sequences, options.max_rows,
+       options.max_context, options.timings);
 }
 
 template <typename Wire, typename T>
@@ -99,6 +107,9 @@ void Frame::write(const Failure& failure) {
 void Frame::write(const ExecutorOptions& options) {
   options_fields(writer_, options);
 }
+void Frame::write(const PlanOptions& options) {
+  plan_fields(writer_, options);
+}
 void Frame::write(const Request& request) {
   request_fields(writer_, request);
 }
@@ -135,6 +146,9 @@ void read(Reader& reader, Failure& failure) {
 }
 void read(Reader& reader, ExecutorOptions& options) {
   options_fields(reader, options);
+}
+void read(Reader& reader, PlanOptions& options) {
+  plan_fields(reader, options);
 }
 void read(Reader& reader, Request& request) {
   request_fields(reader, request);

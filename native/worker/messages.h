@@ -8,13 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "backend/tensorrt/build_plans.h"
 #include "runtime/executor.h"
 #include "worker/wire.h"
 
 namespace kraken {
 
 // Raised when a message changes. Build ids catch the rest: both sides come from one build.
-constexpr uint32_t kProtocolVersion = 1;
+constexpr uint32_t kProtocolVersion = 2;
 constexpr uint32_t kProtocolMagic = 0x4e4b524b;  // "KRKN"
 constexpr size_t kFrameHeaderBytes = 8;
 // Of a frame's content. Nobody makes room for it before it has come.
@@ -30,6 +31,7 @@ enum class MessageType : uint16_t {
   AskStats = 19,  // number
   Ping = 20,
   Shutdown = 21,
+  Build = 22,  // PlanOptions; once, and instead of Load
   // from the worker
   Loaded = 32,     // RequestLimits
   Responses = 33,  // Response, one after another
@@ -37,7 +39,9 @@ enum class MessageType : uint16_t {
   Closed = 35,     // code and message: see QueueObserver
   Stats = 36,      // the number asked with, ExecutorStats
   Pong = 37,
-  Stopped = 38,  // ExecutorStats; every request has had its last event
+  Stopped = 38,        // ExecutorStats; every request has had its last event
+  BuildProgress = 39,  // the share that is done, from 0 to 1
+  Built = 40,          // what the manifest keeps (JSON)
 };
 
 struct Hello {
@@ -70,9 +74,12 @@ class Frame {
   void write(uint32_t value) { writer_(value); }
   void write(int32_t value) { writer_(value); }
   void write(uint64_t value) { writer_(value); }
+  void write(double value) { writer_(value); }
+  void write(const std::string& text) { writer_(text); }
   void write(const Hello& hello);
   void write(const Failure& failure);
   void write(const ExecutorOptions& options);
+  void write(const PlanOptions& options);
   void write(const Request& request);
   void write(const RequestLimits& limits);
   void write(const Response& response);
@@ -91,6 +98,7 @@ class Frame {
 void read(Reader& reader, Hello& hello);
 void read(Reader& reader, Failure& failure);
 void read(Reader& reader, ExecutorOptions& options);
+void read(Reader& reader, PlanOptions& options);
 void read(Reader& reader, Request& request);
 void read(Reader& reader, RequestLimits& limits);
 void read(Reader& reader, Response& response);
@@ -103,6 +111,12 @@ inline void read(Reader& reader, int32_t& value) {
 }
 inline void read(Reader& reader, uint64_t& value) {
   reader(value);
+}
+inline void read(Reader& reader, double& value) {
+  reader(value);
+}
+inline void read(Reader& reader, std::string& text) {
+  reader(text);
 }
 
 // All of a message, and nothing but it.

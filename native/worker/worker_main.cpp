@@ -41,7 +41,7 @@ void settle() {
 
 }  // namespace
 
-int worker_main(int argc, char** argv, const ExecutorLoader& load) {
+int worker_main(int argc, char** argv, const ExecutorLoader& load, const PlanBuilder& build) {
   const std::string argument = argc > 1 ? argv[1] : "";
   if (argument == "--version") {
     std::printf("%s\n", worker_version().c_str());
@@ -56,7 +56,7 @@ int worker_main(int argc, char** argv, const ExecutorLoader& load) {
   settle();
   try {
     if (launches) return launch_ranks(Descriptor(kWorkerSocket), {argv + 4, argv + argc});
-    WorkerSession(Descriptor(kWorkerSocket), load).run();
+    WorkerSession(Descriptor(kWorkerSocket), load, build).run();
     return 0;
   } catch (const Error& error) {
     std::fprintf(stderr, "kraken-worker: %s: %s\n", error.code().c_str(), error.what());

@@ -23,6 +23,8 @@ ExecutorOptions some_options() {
   options.kv_cache_tokens = int64_t{1} << 40;
   options.max_queue = 7;
   options.profile = true;
+  options.ranks_per_device = 2;
+  options.backend_config = R"({"version": "10.15.1"})";
   return options;
 }
 

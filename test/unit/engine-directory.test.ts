@@ -12,7 +12,8 @@ import {
   verifyHashes,
   verifySizes,
 } from "../../lib/engine-directory.js";
-import { executorOptions, resolveLoad } from "../../lib/engine-options.js";
+import { executorOptions, type LoadOptions, resolveLoad } from "../../lib/engine-options.js";
+import type { TensorRtFacts } from "../../lib/tensorrt.js";
 import { tinyManifest } from "../helpers/fake-executor.js";
 
 const content = Buffer.alloc(3 << 20, "kraken"); // more than one piece
@@ -151,6 +152,57 @@ describe("load options", () => {
       kvCacheTokens: 0,
       profile: false,
       isolation: "none",
+      ranksPerDevice: 1,
+      backendConfig: "",
+    });
+  });
+
+  describe("of backend tensorrt", () => {
+    const facts: TensorRtFacts = {
+      version: "10.15.1",
+      gpu: "a test's GPU",
+      computeCapability: 90,
+      plugins: "0.1.0",
+      maxStepTokens: 32,
+      maxBatchSize: 4,
+      maxRows: 36,
+      maxSequenceLength: 48,
+      kvBlockTokens: 64,
+      pluginLayers: [5, 5],
+    };
+    const compiled: EngineManifest = { ...manifest, backend: "tensorrt", tensorrt: facts };
+
+    test("are what the engine was built for, in a process of its own", () => {
+      const chosen = executorOptions(directory, compiled, { ranksPerDevice: 2 });
+      assert.equal(chosen.isolation, "process");
+      assert.equal(chosen.ranksPerDevice, 2);
+      assert.deepEqual([chosen.maxStepTokens, chosen.maxBatchSize, chosen.maxSequenceLength], [32, 4, 48]);
+      assert.deepEqual(JSON.parse(chosen.backendConfig), facts);
+    });
+
+    const refused: [string, LoadOptions, RegExp][] = [
+      ["steps", { maxStepTokens: 33 }, /`maxStepTokens` is 33.*built for at most 32/],
+      ["batches", { maxBatchSize: 5 }, /`maxBatchSize` is 5.*built for at most 4/],
+      ["sequences", { maxSequenceLength: 49 }, /at most 48.*again with `maxPositions` 49/],
+      ["ranks in this process", { isolation: "none" }, /always run in kraken-worker/],
+      ["an emulated link", { link: "1Gbit,20us" }, /backend "cpu" alone/],
+    ];
+    for (const [what, options, message] of refused) {
+      test(`refuses ${what} that it was not built for`, () => {
+        assert.throws(() => executorOptions(directory, compiled, options), { code: "ERR_OPTION", message });
+      });
+    }
+
+    test("need the manifest's facts", () => {
+      const without: EngineManifest = { ...manifest, backend: "tensorrt" };
+      assert.throws(() => executorOptions(directory, without, {}), { code: "ERR_ENGINE_CORRUPT" });
+    });
+
+    test("sharing a GPU is for them alone", () => {
+      assert.throws(() => executorOptions(directory, manifest, { ranksPerDevice: 2 }), {
+        code: "ERR_OPTION",
+        message: /is for engines of backend "tensorrt"/,
+      });
     });
   });
 

@@ -3,10 +3,11 @@ import { relative } from "node:path";
 import type { Command } from "commander";
 import type { BuildPlan, BuildSummary } from "../../build.js";
 import { type Architecture, type DType, dtypes } from "../../model-config.js";
+import type { NativeRankPlan } from "../../native.js";
 import type { Context } from "../context.js";
 import { UsageError } from "../failure.js";
 import { addFlag, choice, integer } from "../flags.js";
-import { bytes, milliseconds, modelLine, plural, printJson, table } from "../output.js";
+import { bytes, milliseconds, modelLine, plural, printJson, table, whole } from "../output.js";
 import { ProgressBar } from "../progress.js";
 
 export const architectures = ["kraken", "gpt", "parallel", "ladder"];
@@ -33,6 +34,9 @@ interface Flags {
   backend?: string;
   architecture?: Architecture;
   maxPositions?: number;
+  maxBatchSize?: number;
+  maxStepTokens?: number;
+  ranksPerDevice?: number;
   random?: string;
   seed?: number;
   communication?: "none";
@@ -75,6 +79,19 @@ export function addBuild(program: Command, context: Context): void {
   addFlag(command, "--dtype <type>", "float32, bfloat16 or int8 (default: bfloat16)", { parse: dtype });
   addFlag(command, "--backend <name>", "cpu, tensorrt or tensorrt-llm (default: cpu)", { parse: backend });
   addFlag(command, "--max-positions <n>", "longest context, if less than the model's", { parse: integer });
+  addFlag(command, "--max-batch-size <n>", "tensorrt: most sequences at the same time (default: 8)", {
+    parse: integer,
+    env: false,
+  });
+  addFlag(command, "--max-step-tokens <n>", "tensorrt: most tokens of a step (default: 2048)", {
+    parse: integer,
+    aliases: ["--max-num-tokens", "--max_num_tokens"],
+    env: false,
+  });
+  addFlag(command, "--ranks-per-device <n>", "tensorrt: ranks that share a GPU, for tests (default: 1)", {
+    parse: integer,
+    env: false,
+  });
   addFlag(command, "--communication <none>", "leave the collectives out: wrong numbers, for timing only", {
     parse: choice(["none"]),
     env: false,
@@ -116,23 +133,14 @@ async function build(checkpoint: string | undefined, flags: Flags, context: Cont
   if (flags.output === undefined && !flags.dryRun) {
     throw new UsageError("--output is missing: the directory to create (or --dry-run to write nothing)");
   }
-  const { output, ranks, dtype, backend, architecture, maxPositions, random, seed, communication } = flags;
+  const { force, json: _, checkpointDir: __, ...options } = flags;
   const { buildEngine } = await context.library.build();
   const bar = new ProgressBar(context.stderr, !flags.json);
   try {
     const result = await buildEngine({
+      ...options,
       checkpoint,
-      random,
-      seed,
-      output,
-      ranks,
-      dtype,
-      backend,
-      architecture,
-      maxPositions,
-      communication,
-      overwrite: flags.force,
-      dryRun: flags.dryRun,
+      overwrite: force,
       signal: context.signal,
       onProgress: ({ stage, bytesDone, bytesTotal }) => bar.update(stage, bytesDone, bytesTotal),
     });
@@ -150,8 +158,20 @@ function isBuilt(result: BuildPlan | BuildSummary): result is BuildSummary {
   return "directory" in result;
 }
 
+/** What a rank holds when it runs: activations and exchange buffers are estimates. */
+function memoryLine({ weightBytes, kvCacheBytes, activationBytes, exchangeBytes }: NativeRankPlan): string {
+  const parts = [
+    `${bytes(weightBytes)} weights`,
+    `${bytes(kvCacheBytes)} key/value cache`,
+    `${bytes(activationBytes)} activations`,
+    ...(exchangeBytes > 0 ? [`${bytes(exchangeBytes)} exchange buffers`] : []),
+  ];
+  const total = weightBytes + kvCacheBytes + activationBytes + exchangeBytes;
+  return `about ${bytes(total)}: ${parts.join(", ")}`;
+}
+
 function summary(result: BuildPlan | BuildSummary): string {
-  const { source, config, ranks, dtype, backend, perRank, validRanks } = result;
+  const { source, config, ranks, dtype, backend, perRank, validRanks, network } = result;
   const weights = Math.max(...perRank.map((rank) => rank.weightBytes));
   const rows: [string, string][] = [
     ["model", modelLine(config)],
@@ -160,6 +180,20 @@ function summary(result: BuildPlan | BuildSummary): string {
     ["each rank", `${bytes(weights)} of weights`],
   ];
   if (!isBuilt(result)) {
+    rows.push(...perRank.map((rank, i): [string, string] => [`rank ${i}`, memoryLine(rank)]));
+    const { maxBatchSize, maxStepTokens, maxSequenceLength } = result.limits;
+    rows.push(
+      [
+        "for",
+        `${plural(maxBatchSize, "sequence")} of ${whole(maxSequenceLength)} tokens, steps of up to ${whole(maxStepTokens)}`,
+      ],
+      [
+        "network",
+        Object.entries(network)
+          .map(([kind, ops]) => `${ops} ${kind}`)
+          .join(", "),
+      ],
+    );
     rows.push(["ranks", `${validRanks.join(", ")} are possible`]);
     return `dry run, nothing was written\n${table(rows, "  ")}`;
   }

@@ -53,7 +53,7 @@ struct Group {
   };
 
   Group(int ranks, const LocalGroupOptions& wanted)
-      : size(ranks), options(wanted), slots(size_t(kDepth) * size_t(ranks)) {
+      : size(ranks), options(wanted), slots(size_t(kDepth) * size_t(ranks)), published(size_t(ranks)) {
     for (auto& arrivals : gathered) arrivals.resize(size_t(ranks));
   }
 
@@ -76,6 +76,7 @@ struct Group {
   std::vector<Slot> slots;  // [kDepth, size]
   // [2, size]: when a rank's part of a gather arrives. A rank is at most one barrier ahead of another.
   std::vector<Time> gathered[2];
+  std::vector<std::vector<std::byte>> published;  // [size]: the ranks' parts of an all_gather()
   Rendezvous started[kDepth];
   Rendezvous barrier;
   std::mutex mutex;
@@ -148,6 +149,18 @@ class LocalCommunicator final : public Communicator {
   void barrier() override {
     arrive_at_barrier([](std::vector<Time>&) {});
     await_barrier();
+  }
+
+  void all_gather(const void* mine, void* all, size_t bytes) override {
+    const auto* from = static_cast<const std::byte*>(mine);
+    group_->published[static_cast<size_t>(rank_)].assign(from, from + bytes);
+    barrier();
+    auto* to = static_cast<std::byte*>(all);
+    for (const std::vector<std::byte>& part : group_->published) {
+      KRAKEN_CHECK(part.size() == bytes);
+      to = std::ranges::copy(part, to).out;
+    }
+    barrier();  // nobody reads them any more
   }
 
   void abort(const std::string& reason) override {

@@ -90,15 +90,16 @@ TEST(Binding, CountsThePluginsThatTookTheCommunicator) {
   const auto plugin = create_plugin("AllReduce", {});
   auto* runtime = static_cast<nvinfer1::IPluginV3OneRuntime*>(
       plugin->getCapabilityInterface(nvinfer1::PluginCapabilityType::kRUNTIME));
-  kraken_communicator_bind(group.communicator(0));
+  const kraken_binding binding = {group.communicator(0), nullptr};
+  kraken_bind(&binding);
   const std::unique_ptr<nvinfer1::IPluginV3> one(runtime->attachToContext(nullptr));
   const std::unique_ptr<nvinfer1::IPluginV3> two(runtime->attachToContext(nullptr));
   std::unique_ptr<nvinfer1::IPluginV3> elsewhere;
   std::thread([&] { elsewhere.reset(runtime->attachToContext(nullptr)); }).join();
-  EXPECT_EQ(kraken_communicator_unbind(), 2);
-  kraken_communicator_bind(nullptr);
+  EXPECT_EQ(kraken_unbind(), 2);
+  kraken_bind(nullptr);
   const std::unique_ptr<nvinfer1::IPluginV3> unbound(runtime->attachToContext(nullptr));
-  EXPECT_EQ(kraken_communicator_unbind(), 0);
+  EXPECT_EQ(kraken_unbind(), 0);
 }
 
 TEST(Failures, JoinWithoutStart) {
