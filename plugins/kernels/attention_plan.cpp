@@ -9,7 +9,6 @@ namespace {
 constexpr int64_t kBlocksToFill = 512;
 // Fewer keys than that are not worth a block of their own.
 constexpr int64_t kKeysOfASplit = 256;
-constexpr int64_t kMaxSplits = 128;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;

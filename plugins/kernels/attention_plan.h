@@ -12,6 +12,7 @@ namespace kraken::kernels {
 
 constexpr int32_t kFewRows = 16;
 constexpr int32_t kManyRows = 64;
+constexpr int32_t kMaxSplits = 128;
 
 // Sequences with `least` to `most` rows, in at most `tiles` tiles.
 struct TileLaunch {

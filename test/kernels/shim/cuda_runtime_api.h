@@ -21,6 +21,7 @@ enum cudaError_t {
 };
 enum cudaMemcpyKind { cudaMemcpyDeviceToDevice = 3, cudaMemcpyDefault = 4 };
 constexpr unsigned int cudaStreamNonBlocking = 1;
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
 
 constexpr unsigned int cudaEventDisableTiming = 2;
@@ -44,6 +45,8 @@ struct cudaLaunchConfig_t {
 };
 
 namespace kraken::shim {
+
+constexpr int kMostDynamicBytes = 163 * 1024;  // a block's on sm_80
 
 // The compute capability that the stand-in reports, 9.0 to begin with.
 void set_compute_capability(int major, int minor);
