@@ -75,8 +75,11 @@ if(KRAKEN_GPU_BUILT)
 
   # --- libkraken_tensorrt: what needs TensorRT's headers of the backend, once for each major; opened at run time -------
   set(kraken_tensorrt_sources native/base/dtype.cpp)
-  foreach(name layers lowering network plugin_layers weight_store cuda_device trt_engine plan_builder open_tensorrt)
+  foreach(name kraken_interface layers lowering network plugin_layers weight_store cuda_device trt_engine plan_builder open_tensorrt)
     list(APPEND kraken_tensorrt_sources native/backend/tensorrt/${name}.cpp)
+  endforeach()
+  foreach(name gpt_attention pad_heads trtllm_interface)
+    list(APPEND kraken_tensorrt_sources native/backend/trtllm/network/${name}.cpp)
   endforeach()
   list(TRANSFORM kraken_tensorrt_sources PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
   foreach(major ${kraken_tensorrt_majors})

@@ -16,6 +16,7 @@ export interface EngineFlags {
   isolation?: Isolation;
   ranksPerDevice?: number;
   verify?: boolean;
+  verbose?: true;
 }
 
 export function addEngineFlags(command: Command): void {
@@ -49,6 +50,7 @@ export function addEngineFlags(command: Command): void {
   addFlag(command, "--ranks-per-device <n>", "ranks that share a GPU, for tests (default: 1)", {
     parse: integer,
   });
+  addFlag(command, "--verbose", "tensorrt-llm: print the command that starts the ranks");
   command.option("--no-verify", "check the files' sizes only, not their checksums");
   // TensorRT-LLM's name for the argument.
   addFlag(command, "--engine-dir <dir>", "", { env: false, hidden: true });
@@ -75,6 +77,7 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     isolation,
     ranksPerDevice,
     verify,
+    verbose,
   } = flags;
   return {
     maxBatchSize,
@@ -86,6 +89,7 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     isolation,
     ranksPerDevice,
     verify,
+    ...(verbose && { onLaunch: (command: string) => context.stderr.write(`${command}\n`) }),
     signal: context.signal,
   };
 }

@@ -7,7 +7,10 @@
  */
 import { ArgumentError } from "../errors.js";
 import { type DType, type ModelConfig, waysOf } from "../model-config.js";
-import { closest, integerOption, optionError } from "../options.js";
+import { booleanOption, integerOption } from "../options.js";
+import type { StepLimits } from "../step-limits.js";
+
+export const trtllmName = "tensorrt-llm";
 
 /** The release that engines are built for and run by. 1.3 removed TensorRT engines. */
 export const trtllmVersion = "1.2.1";
@@ -15,24 +18,18 @@ export const trtllmVersion = "1.2.1";
 /** Head sizes that both of its attention kernels have, for prompts and for single tokens. */
 const headSizes = [32, 48, 64, 80, 96, 104, 128, 160, 192, 256];
 
-export interface TrtLlmLimits {
-  maxBatchSize: number;
-  maxInputLen: number;
-  maxSeqLen: number;
-  maxNumTokens: number;
+/** What an engine is built for; loading can only lower it. trtllm-build calls them max_batch_size and so on. */
+export interface TrtLlmLimits extends StepLimits {
+  /** Tokens of the longest prompt. */
+  maxInputLength: number;
+  /** Logits of every token of a prompt: score() and logits() need it, and prompts then take longer. */
   gatherContextLogits: boolean;
 }
 
-export type TrtLlmLimitOptions = { [Key in keyof TrtLlmLimits]?: TrtLlmLimits[Key] | undefined };
-
-/** By the name that trtllm-build has for each. */
-export const limitNames: Record<string, keyof TrtLlmLimits> = {
-  max_batch_size: "maxBatchSize",
-  max_input_len: "maxInputLen",
-  max_seq_len: "maxSeqLen",
-  max_num_tokens: "maxNumTokens",
-  gather_context_logits: "gatherContextLogits",
-};
+export interface TrtLlmLimitOptions {
+  maxInputLength?: number | undefined;
+  gatherContextLogits?: boolean | undefined;
+}
 
 /** The keys of config.json that are TensorRT-LLM's, and `kraken` for what our ranks need to know. */
 export interface TrtLlmConfig {
@@ -78,42 +75,48 @@ export interface TrtLlmConfig {
   };
 }
 
-/** @throws ArgumentError ERR_OPTION naming the option; ERR_CONTEXT_LENGTH for more positions than the model has */
-export function trtllmLimits(options: TrtLlmLimitOptions, config: ModelConfig): TrtLlmLimits {
-  const maxSeqLen = integerOption("maxSeqLen", options.maxSeqLen, { min: 2, fallback: config.maxPositions });
-  if (maxSeqLen > config.maxPositions) {
-    throw new ArgumentError(
-      "ERR_CONTEXT_LENGTH",
-      `\`maxSeqLen\` is ${maxSeqLen}, but the model has ${config.maxPositions} positions`,
-    );
-  }
-  const maxInputLen = integerOption("maxInputLen", options.maxInputLen, { min: 1, fallback: maxSeqLen - 1 });
-  if (maxInputLen >= maxSeqLen) {
+/** @throws ArgumentError ERR_OPTION naming the option */
+export function trtllmLimits(options: TrtLlmLimitOptions, steps: StepLimits): TrtLlmLimits {
+  const { maxSequenceLength } = steps;
+  const maxInputLength = integerOption("maxInputLength", options.maxInputLength, {
+    min: 1,
+    fallback: Math.max(1, maxSequenceLength - 1),
+  });
+  if (maxInputLength >= maxSequenceLength) {
     throw new ArgumentError(
       "ERR_OPTION",
-      `\`maxInputLen\` must be less than \`maxSeqLen\` (${maxSeqLen}), which counts the output too; got ${maxInputLen}`,
+      `\`maxInputLength\` must be less than the longest sequence (${maxSequenceLength}), which counts the output too; got ${maxInputLength}`,
     );
   }
-  const maxBatchSize = integerOption("maxBatchSize", options.maxBatchSize, {
-    min: 1,
-    max: 4096,
-    fallback: 8,
-  });
-  const maxNumTokens = integerOption("maxNumTokens", options.maxNumTokens, {
-    min: 1,
-    max: 1 << 20,
-    fallback: Math.max(maxBatchSize, Math.min(8192, maxBatchSize * maxInputLen)),
-  });
-  if (maxNumTokens < maxBatchSize) {
-    throw optionError("maxNumTokens", `at least \`maxBatchSize\` (${maxBatchSize})`, maxNumTokens);
-  }
   return {
-    maxBatchSize,
-    maxInputLen,
-    maxSeqLen,
-    maxNumTokens,
-    gatherContextLogits: options.gatherContextLogits ?? false,
+    ...steps,
+    maxInputLength,
+    gatherContextLogits: booleanOption("gatherContextLogits", options.gatherContextLogits, false),
   };
+}
+
+/** @throws ArgumentError ERR_OPTION for what its engines cannot be */
+export function checkTrtLlmBuild(options: { dtype: DType; communication: "none" | undefined }): void {
+  if (options.dtype === "int8") {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      '`dtype` "int8" is for backend "cpu"; a tensorrt-llm engine is "bfloat16" or "float32"',
+    );
+  }
+  if (options.communication !== undefined) {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      '`communication` "none" is for benchmarks of backends "cpu" and "tensorrt"; leave it out',
+    );
+  }
+}
+
+/** @throws ArgumentError ERR_OPTION for limits of its engines alone */
+export function checkNotTrtLlm(options: TrtLlmLimitOptions): void {
+  for (const name of ["maxInputLength", "gatherContextLogits"] as const) {
+    if (options[name] === undefined) continue;
+    throw new ArgumentError("ERR_OPTION", `\`${name}\` is for backend "tensorrt-llm"`);
+  }
 }
 
 /** `headDim` rounded up to what the kernels take. @throws ArgumentError ERR_OPTION beyond the largest */
@@ -126,36 +129,34 @@ export function paddedHeadDim(headDim: number): number {
   );
 }
 
-/** Plugins of ours in the engine of one rank: each exchange has a start and a join, each blocking sum a plugin. */
-function pluginCount(config: ModelConfig, ranks: number): number {
-  switch (config.architecture) {
-    case "kraken":
-      // One rank has nobody to exchange with, but its ways still join.
-      return 2 * (config.layers - 1) + 1;
-    case "ladder":
-      return ranks === 1 ? 0 : 4 * config.layers;
-    case "parallel":
-      return ranks === 1 ? 0 : config.layers;
-    case "gpt":
-      return ranks === 1 ? 0 : 2 * config.layers;
-  }
+/** Plugins of ours in the engine of one rank: each exchange has a start and a join, each blocking sum over ranks one. */
+function pluginCount(network: Record<string, number>, ranks: number): number {
+  const of = (kind: string) => network[kind] ?? 0;
+  const logits = ranks === 1 ? 0 : 1;
+  return of("StartNorm") + of("JoinNorm") + of("JoinAdd") + (ranks === 1 ? 0 : of("AllReduce")) + logits;
 }
 
 export function trtllmConfig(
   config: ModelConfig,
-  { ranks, dtype, limits }: { ranks: number; dtype: DType; limits: TrtLlmLimits },
+  {
+    ranks,
+    dtype,
+    limits,
+    network,
+  }: {
+    ranks: number;
+    dtype: DType;
+    limits: TrtLlmLimits;
+    /** Ops of a rank's Graph by their kind. */
+    network: Record<string, number>;
+  },
 ): TrtLlmConfig {
-  if (dtype === "int8") {
-    throw new ArgumentError(
-      "ERR_OPTION",
-      'backend "tensorrt-llm" builds float32 and bfloat16 engines; int8 is for backend "cpu"',
-    );
-  }
   const ways = waysOf(config);
   const headSize = paddedHeadDim(config.headDim);
   // Its attention kernels for whole prompts have no float32.
   const fused = dtype !== "float32";
   const { positions } = config;
+  const rows = limits.gatherContextLogits ? limits.maxStepTokens : limits.maxBatchSize;
   return {
     version: trtllmVersion,
     pretrained_config: {
@@ -184,9 +185,9 @@ export function trtllmConfig(
     build_config: {
       max_batch_size: limits.maxBatchSize,
       max_beam_width: 1,
-      max_input_len: limits.maxInputLen,
-      max_seq_len: limits.maxSeqLen,
-      max_num_tokens: limits.maxNumTokens,
+      max_input_len: limits.maxInputLength,
+      max_seq_len: limits.maxSequenceLength,
+      max_num_tokens: limits.maxStepTokens,
       max_prompt_embedding_table_size: 0,
       gather_context_logits: limits.gatherContextLogits,
       gather_generation_logits: true,
@@ -209,18 +210,14 @@ export function trtllmConfig(
       },
     },
     kraken: {
-      plugins: pluginCount(config, ranks),
-      exchange_bytes: limits.maxNumTokens * config.hiddenSize * (dtype === "float32" ? 4 : 2),
+      plugins: pluginCount(network, ranks),
+      exchange_bytes: Math.max(
+        limits.maxStepTokens * config.hiddenSize * (dtype === "float32" ? 4 : 2),
+        // Logits of all ranks are a sum as well (native/backend/trtllm/network).
+        ranks === 1 ? 0 : rows * Math.ceil(config.vocabSize / ranks) * ranks * 4,
+      ),
       head_dim: config.headDim,
       q_scaling: Math.sqrt(config.headDim / headSize),
     },
   };
-}
-
-/** For an option that trtllm-build has: its own name, in ours. */
-export function limitNamed(name: string): keyof TrtLlmLimits {
-  const known = limitNames[name.replaceAll("-", "_")];
-  if (known) return known;
-  const meant = closest(name, Object.keys(limitNames));
-  throw new ArgumentError("ERR_OPTION", `unknown limit ${name}${meant ? `; did you mean ${meant}?` : ""}`);
 }

@@ -78,7 +78,8 @@ WorkerProcess::WorkerProcess(const WorkerLaunch& launch, const Descriptor& socke
   posix_spawn_file_actions_addopen(&actions.value, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   // What libraries print there must not mix with a program's own output.
   posix_spawn_file_actions_adddup2(&actions.value, STDERR_FILENO, STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions.value, STDOUT_FILENO, STDERR_FILENO);  // Node's own closes at exec
+  posix_spawn_file_actions_adddup2(&actions.value, STDOUT_FILENO,
+                                   STDERR_FILENO);  // Node's own closes at exec
   posix_spawn_file_actions_adddup2(&actions.value, socket.get(), kWorkerSocket);
 
   // Node ignores some signals, and its threads block others; both would be inherited.

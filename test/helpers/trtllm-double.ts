@@ -10,19 +10,36 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { type EngineManifest, readManifest, serializeManifest } from "../../lib/engine-directory.js";
 import { buildEngine, KrakenError } from "../../lib/index.js";
+import { stepLimits } from "../../lib/step-limits.js";
 import { type TrtLlmLimitOptions, trtllmConfig, trtllmLimits } from "../../lib/trtllm/config.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** kraken-worker-trtllm over the double; `npm run test:trtllm` names another in KRAKEN_TRTLLM_WORKER. */
+/** `npm run test:trtllm`: the library itself, and engines that were built for it. */
+export const real = process.env.KRAKEN_TRTLLM_REAL === "1";
+
+/** For tests of what only the double can be told to do, or whose results only it makes known. */
+export const doubleOnly: string | false = real && "only TensorRT-LLM's double can be asked for this";
+
+/** kraken-worker-trtllm over the double. */
 export const doubleWorker = join(root, "build", "test", "trtllm", "kraken-worker-trtllm");
 
 /** Why nothing can be tested here, or false. */
-export const skip: string | false = !existsSync(doubleWorker)
-  ? "TensorRT-LLM's double is not built: it needs MPI (Debian: openmpi-bin and libopenmpi-dev)"
-  : spawnSync("mpirun", ["--version"]).status !== 0
-    ? "mpirun is not installed (Debian: openmpi-bin)"
-    : false;
+export const skip: string | false = real
+  ? false
+  : !existsSync(doubleWorker)
+    ? "TensorRT-LLM's double is not built: it needs MPI (Debian: openmpi-bin and libopenmpi-dev)"
+    : spawnSync("mpirun", ["--version"]).status !== 0
+      ? "mpirun is not installed (Debian: openmpi-bin)"
+      : false;
+
+/** What makes ranks run over the double. */
+export const doubleEnvironment = real ? {} : { KRAKEN_TRTLLM_WORKER: doubleWorker };
+
+/** Where the engine of that many ranks is: built over the double in `root`, or the one for the library. */
+export function engineFor(root: string, ranks: number): string {
+  return join(real ? process.env.KRAKEN_TRTLLM_ENGINES! : root, `ranks-${ranks}`);
+}
 
 /** Sets what a launch reads, until the returned function is called. */
 export function withEnvironment(variables: Record<string, string | undefined>): () => void {
@@ -40,7 +57,7 @@ export function withEnvironment(variables: Record<string, string | undefined>): 
 export interface DoubleOptions {
   ranks: number;
   random?: string;
-  limits?: TrtLlmLimitOptions;
+  limits?: TrtLlmLimitOptions & { maxBatchSize?: number };
   change?: (manifest: EngineManifest) => void;
 }
 
@@ -51,7 +68,8 @@ export async function buildDouble(
   await buildEngine({ random, output, ranks, dtype: "float32" });
   const manifest = await readManifest(output);
   const { config, dtype } = manifest;
-  const theirs = trtllmConfig(config, { ranks, dtype, limits: trtllmLimits(limits, config) });
+  const steps = stepLimits({ maxBatchSize: limits.maxBatchSize }, config.maxPositions);
+  const theirs = trtllmConfig(config, { ranks, dtype, limits: trtllmLimits(limits, steps), network: {} });
   Object.assign(manifest, theirs, { backend: "tensorrt-llm" });
   manifest.kraken!.plugins = 0;
   change?.(manifest);

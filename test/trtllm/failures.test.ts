@@ -14,9 +14,13 @@ import { library } from "../helpers/child.js";
 import {
   allGone,
   buildDouble,
+  doubleEnvironment,
+  doubleOnly,
   doubleWorker,
+  engineFor,
   outcome,
   processes,
+  real,
   skip,
   withEnvironment,
 } from "../helpers/trtllm-double.js";
@@ -25,13 +29,13 @@ const mark = `failures-${process.pid}`;
 let root: string;
 let restore = () => {};
 const at = (name: string) => join(root, name);
-const engineOf = (ranks: number) => at(`ranks-${ranks}`);
+const engineOf = (ranks: number) => engineFor(root, ranks);
 
 before(async () => {
   if (skip) return;
   root = await mkdtemp(join(tmpdir(), "kraken-trtllm-"));
-  restore = withEnvironment({ KRAKEN_TRTLLM_WORKER: doubleWorker, KRAKEN_TEST_MARK: mark });
-  for (const ranks of [2, 4]) await buildDouble(engineOf(ranks), { ranks });
+  restore = withEnvironment({ ...doubleEnvironment, KRAKEN_TEST_MARK: mark });
+  for (const ranks of real ? [] : [2, 4]) await buildDouble(engineOf(ranks), { ranks });
 });
 after(async () => {
   restore();
@@ -128,32 +132,36 @@ describe("tensorrt-llm fails", { skip }, () => {
     ["aborts as NCCL does", "abort@1:3", /^ERR_RANK_LOST .*(NCCL WARN|signal 6)/],
     ["exits while idle", "exit@1:idle", /^ERR_RANK_LOST /],
   ] as const) {
-    test(`a rank ${what}`, () =>
+    test(`a rank ${what}`, { skip: doubleOnly }, () =>
       fault(text, async () => {
         const engine = await Engine.load(engineOf(2));
         if (text.endsWith("idle")) await sleep(1000);
         assert.match(await outcome(engine.generate([1], long)), expected);
         await engine.dispose();
         await allGone(mark);
-      }));
+      }),
+    );
   }
 
-  test("a rank that throws while it loads says why", () =>
+  test("a rank that throws while it loads says why", { skip: doubleOnly }, () =>
     fault("throw@1", () =>
       loadFails(engineOf(2), /^ERR_ENGINE_CORRUPT rank 1: .*the double was told to throw/),
-    ));
+    ),
+  );
 
-  test("a rank that exits while it loads", () =>
-    fault("exit@1:start", () => loadFails(engineOf(2), /^ERR_RANK_LOST /)));
+  test("a rank that exits while it loads", { skip: doubleOnly }, () =>
+    fault("exit@1:start", () => loadFails(engineOf(2), /^ERR_RANK_LOST /)),
+  );
 
-  test("an error of one request is that request's", () =>
+  test("an error of one request is that request's", { skip: doubleOnly }, () =>
     fault("error@2", async () => {
       await using engine = await Engine.load(engineOf(2));
       const runs = [1, 2, 3].map((token) => outcome(engine.generate([token], { ...long, maxTokens: 3 })));
       const [first, second, third] = await Promise.all(runs);
       assert.deepEqual([first, third], ["done", "done"]);
       assert.match(second!, /^ERR_INTERNAL TensorRT-LLM: .*told to fail/);
-    }));
+    }),
+  );
 
   test("a rank that is stopped is noticed by its silence", () =>
     fault("slow@20", async () => {
@@ -168,7 +176,7 @@ describe("tensorrt-llm fails", { skip }, () => {
       await allGone(mark);
     }));
 
-  test("a rank that hangs in a collective ends with dispose()", () =>
+  test("a rank that hangs in a collective ends with dispose()", { skip: doubleOnly }, () =>
     fault("hang@1:3", async () => {
       const engine = await Engine.load(engineOf(2));
       const run = outcome(engine.generate([1], long));
@@ -178,7 +186,8 @@ describe("tensorrt-llm fails", { skip }, () => {
       assert.ok(performance.now() - started < 6000, `${performance.now() - started} ms`);
       assert.match(await run, /^ERR_DISPOSED /);
       await allGone(mark);
-    }));
+    }),
+  );
 
   test("dispose() in mid-request, and a load that is aborted, leave nothing", async () => {
     const engine = await Engine.load(engineOf(4));
@@ -226,7 +235,7 @@ describe("tensorrt-llm fails", { skip }, () => {
     );
   });
 
-  test("no mpirun, or one of another MPI", async () => {
+  test("no mpirun, or one of another MPI", { skip: doubleOnly }, async () => {
     await within({ KRAKEN_MPIRUN: at("nowhere") }, () =>
       loadFails(engineOf(2), /^ERR_BACKEND_UNAVAILABLE .*install Open MPI/),
     );
@@ -241,7 +250,7 @@ describe("tensorrt-llm fails", { skip }, () => {
     );
   });
 
-  test("TensorRT-LLM of another version", async () => {
+  test("TensorRT-LLM of another version", { skip: doubleOnly }, async () => {
     await within({ KRAKEN_DOUBLE_VERSION: "1.3.0" }, () =>
       loadFails(engineOf(2), /^ERR_BACKEND_UNAVAILABLE TensorRT-LLM 1\.3\.0 .*no TensorRT engines/),
     );
@@ -253,7 +262,7 @@ describe("tensorrt-llm fails", { skip }, () => {
     );
   });
 
-  test("no TensorRT-LLM, or a worker of another build", async () => {
+  test("no TensorRT-LLM, or a worker of another build", { skip: doubleOnly }, async () => {
     const nowhere = { KRAKEN_TRTLLM_WORKER: undefined, PATH: root, VIRTUAL_ENV: undefined };
     await within(nowhere, () =>
       loadFails(engineOf(2), /^ERR_BACKEND_UNAVAILABLE TensorRT-LLM was not found/),
@@ -268,7 +277,7 @@ describe("tensorrt-llm fails", { skip }, () => {
     );
   });
 
-  test("an engine that is not what TensorRT-LLM reads", async () => {
+  test("an engine that is not what TensorRT-LLM reads", { skip: doubleOnly }, async () => {
     const broken = at("broken");
     await buildDouble(broken, {
       ranks: 2,
