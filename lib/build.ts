@@ -26,10 +26,13 @@ import {
   checkNotTrtLlm,
   checkTrtLlmBuild,
   type TrtLlmConfig,
+  type TrtLlmLimits,
   trtllmConfig,
   trtllmLimits,
   trtllmName,
 } from "./trtllm/config.js";
+import { findTrtLlm } from "./trtllm/install.js";
+import { joined } from "./trtllm/worker.js";
 import { version } from "./version.js";
 
 export interface BuildProgress {
@@ -213,6 +216,7 @@ interface Resolved extends BuildPlan {
   checkpoint: CheckpointIndex;
   communication: EngineManifest["communication"];
   ranksPerDevice: number;
+  theirs: TrtLlmLimits | undefined;
 }
 
 /** @throws RuntimeError ERR_BACKEND_UNAVAILABLE with the reason; ArgumentError ERR_OPTION for an unknown one */
@@ -256,6 +260,7 @@ async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<
       ...(trtllm && { trtllm }),
       checkpoint,
       ranksPerDevice,
+      theirs,
       limits,
       communication: communication as Resolved["communication"],
       source: checkpoint.description,
@@ -274,7 +279,7 @@ async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<
 }
 
 function planOf(build: Resolved): BuildPlan {
-  const { checkpoint: _, communication: __, ranksPerDevice: ___, ...plan } = build;
+  const { checkpoint: _, communication: __, ranksPerDevice: ___, theirs: ____, ...plan } = build;
   return plan;
 }
 
@@ -284,12 +289,23 @@ async function writeRanks(
   directory: string,
   { signal, onProgress }: BuildOptions,
   addon: NativeAddon,
-): Promise<Pick<EngineManifest, "tensorrt">> {
+): Promise<Pick<EngineManifest, "tensorrt"> & Partial<TrtLlmConfig>> {
   const { config, ranks, dtype, checkpoint, backend, ranksPerDevice, limits } = build;
   const { tensors } = checkpoint;
   const communication = build.communication !== "none";
   const weightBytes = build.perRank.reduce((sum, rank) => sum + rank.weightBytes, 0);
-  const compiling = { backend, communication, ranksPerDevice, ...limits, timings: timingsDirectory() };
+  // Its TensorRT, and its plugins with attention.
+  const installed = build.theirs && (await findTrtLlm());
+  const compiling = {
+    backend,
+    communication,
+    ranksPerDevice,
+    ...limits,
+    trtllmMaxInput: build.theirs?.maxInputLength ?? 0,
+    gatherContextLogits: build.theirs?.gatherContextLogits ?? false,
+    libraryPath: installed ? joined(installed.libraryPath, process.env) : "",
+    timings: timingsDirectory(),
+  };
   signal?.throwIfAborted();
   let task: ReturnType<NativeAddon["build"]> | undefined;
   let callbackError: { error: unknown } | undefined;
@@ -317,7 +333,11 @@ async function writeRanks(
     signal?.removeEventListener("abort", cancel);
   }
   if (callbackError) throw callbackError.error;
-  return facts === "" ? {} : { tensorrt: JSON.parse(facts) as TensorRtFacts };
+  if (facts === "") return {};
+  const tensorrt = JSON.parse(facts) as TensorRtFacts;
+  if (!build.trtllm) return { tensorrt };
+  const kraken = { ...build.trtllm.kraken, plugins: tensorrt.pluginLayers[0] ?? 0 };
+  return { tensorrt, ...build.trtllm, kraken, version: installed!.version };
 }
 
 function versionsOf(facts: TensorRtFacts | undefined, addon: NativeAddon): Record<string, string> {

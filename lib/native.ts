@@ -53,6 +53,11 @@ export interface NativeBuildOptions {
   maxStepTokens: number;
   maxBatchSize: number;
   maxSequenceLength: number;
+  /** For TensorRT-LLM: tokens of the longest prompt, and whether it wants logits of all of them. 0: not for it. */
+  trtllmMaxInput: number;
+  gatherContextLogits: boolean;
+  /** Where the worker that compiles finds libraries first; "": where it always does. */
+  libraryPath: string;
   /** Directory of timings that are kept between builds. */
   timings: string;
 }

@@ -47,8 +47,9 @@ function forwarded(environment: Record<string, string>): string[] {
     .flatMap((name) => ["-x", name]);
 }
 
-/** The library of our plugins beside the addon, where this build has one. */
-function plugins(addon: NativeAddon): string | undefined {
+/** The library of our plugins: what KRAKEN_PLUGINS names, else the one beside the addon, where this build has one. */
+function plugins(addon: NativeAddon, { KRAKEN_PLUGINS: named }: NodeJS.ProcessEnv): string | undefined {
+  if (named) return named;
   const path = join(dirname(addon.worker().path), "libkraken_plugins_trt10.so");
   return existsSync(path) ? path : undefined;
 }
@@ -74,7 +75,7 @@ export async function trtllmLaunch(
   }
   const startTimeoutMs = startTimeout(environment);
   const [program = "mpirun", ...given] = environment.KRAKEN_MPIRUN?.split(/\s+/).filter(Boolean) ?? [];
-  const library = manifest.kraken?.plugins ? plugins(addon) : undefined;
+  const library = manifest.kraken?.plugins ? plugins(addon, environment) : undefined;
   const libraryPath = joined(worker.libraryPath, environment);
   const added = {
     ...(libraryPath && { LD_LIBRARY_PATH: libraryPath }),

@@ -46,9 +46,8 @@ void add_launch(const Napi::Object& launch, WorkerLaunch& worker) {
   }
   const auto variables = launch.Get("environment").As<Napi::Object>();
   for (const auto& [name, value] : variables) {
-    const std::string key = name.As<Napi::String>().Utf8Value() + "=";
-    std::erase_if(worker.environment, [&](const std::string& one) { return one.rfind(key, 0) == 0; });
-    worker.environment.push_back(key + Napi::Value(value).As<Napi::String>().Utf8Value());
+    set_variable(worker.environment, name.As<Napi::String>().Utf8Value(),
+                 Napi::Value(value).As<Napi::String>().Utf8Value());
   }
   worker.start_timeout = std::chrono::milliseconds(int_field(launch, "startTimeoutMs"));
 }

@@ -58,6 +58,12 @@ const char* name_of_signal(int signal) {
 
 }  // namespace
 
+void set_variable(std::vector<std::string>& environment, const std::string& name, const std::string& value) {
+  const std::string begin = name + "=";
+  std::erase_if(environment, [&](const std::string& one) { return one.rfind(begin, 0) == 0; });
+  environment.push_back(begin + value);
+}
+
 WorkerLaunch worker_launch(const std::string& directory) {
   WorkerLaunch launch;
   const char* named = std::getenv("KRAKEN_WORKER");

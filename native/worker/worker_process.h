@@ -32,6 +32,9 @@ constexpr char kWorkerRemedy[] =
     "must "
     "name a worker of the same build, or nothing";
 
+// NAME=value in an environment, instead of what it has of that name.
+void set_variable(std::vector<std::string>& environment, const std::string& name, const std::string& value);
+
 // What `KRAKEN_WORKER` names, else kraken-worker in `directory`; with this process's environment. Reads the
 // environment, so call it where nothing changes that meanwhile: on the JavaScript thread.
 WorkerLaunch worker_launch(const std::string& directory);

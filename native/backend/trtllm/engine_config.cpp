@@ -26,6 +26,7 @@ EngineConfig read_engine_config(const std::string& directory) {
     const auto& build = json.at("build_config");
     config.version = json.at("version").get<std::string>();
     config.ranks = pretrained.at("mapping").at("tp_size").get<int>();
+    config.gpus_per_node = pretrained.at("mapping").value("gpus_per_node", 8);
     config.vocab = pretrained.at("vocab_size").get<int32_t>();
     config.padded_vocab = (config.vocab + config.ranks - 1) / config.ranks * config.ranks;
     config.max_batch_size = build.at("max_batch_size").get<int32_t>();

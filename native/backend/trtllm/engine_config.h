@@ -9,7 +9,7 @@ namespace kraken::trtllm {
 
 struct EngineConfig {
   std::string version;  // of the TensorRT-LLM it was built for
-  int ranks = 0;
+  int ranks = 0, gpus_per_node = 8;
   int32_t vocab = 0, padded_vocab = 0;
   int32_t max_batch_size = 0, max_input_len = 0, max_seq_len = 0, max_num_tokens = 0, tokens_per_block = 0;
   bool gathers_context_logits = false;

@@ -44,6 +44,24 @@ int32_t all_gather(void* world, const void* mine, void* all, int64_t bytes) {
   return 0;
 }
 
+// The one that TensorRT-LLM gives this rank, before it does: buffers are made on the device that is current.
+void choose_device(int rank, int per_node) {
+  void* driver = open("libcuda.so.1", RTLD_GLOBAL, "NVIDIA's driver is not installed");
+  const std::string help = "libcuda.so.1 is not NVIDIA's driver";
+  using Handle = int;
+  void* context = nullptr;
+  Handle device = 0;
+  const bool chosen =
+      function<int(unsigned)>(driver, "cuInit", help)(0) == 0 &&
+      function<int(Handle*, int)>(driver, "cuDeviceGet", help)(&device, rank % per_node) == 0 &&
+      function<int(void**, Handle)>(driver, "cuDevicePrimaryCtxRetain", help)(&context, device) == 0 &&
+      function<int(void*)>(driver, "cuCtxSetCurrent", help)(context) == 0;
+  if (!chosen) {
+    unavailable("this machine has no GPU " + std::to_string(rank % per_node) + " for rank " +
+                std::to_string(rank));
+  }
+}
+
 class KrakenPlugins final : public PluginLibrary {
  public:
   KrakenPlugins(const EngineConfig& engine, MpiWorld& world) : expected_(engine.plugins) {
@@ -67,8 +85,8 @@ class KrakenPlugins final : public PluginLibrary {
                   ", TensorRT-LLM uses TensorRT " + std::to_string(version / 10000) + ": build both anew");
     }
     last_error_ = function<decltype(kraken_plugins_last_error)>(ours, "kraken_plugins_last_error", help);
-    bind_ = function<decltype(kraken_communicator_bind)>(ours, "kraken_communicator_bind", help);
-    unbind_ = function<decltype(kraken_communicator_unbind)>(ours, "kraken_communicator_unbind", help);
+    bind_ = function<decltype(kraken_bind)>(ours, "kraken_bind", help);
+    unbind_ = function<decltype(kraken_unbind)>(ours, "kraken_unbind", help);
     destroy_ = function<decltype(kraken_communicator_destroy)>(ours, "kraken_communicator_destroy", help);
 
     // bool initTrtLlmPlugins(void* logger, const char* namespace): its header would need TensorRT's.
@@ -79,6 +97,7 @@ class KrakenPlugins final : public PluginLibrary {
     if (function<decltype(kraken_plugins_register)>(ours, "kraken_plugins_register", help)(registry) < 0) {
       unavailable(std::string("our plugins could not be registered: ") + last_error_());
     }
+    choose_device(world.rank(), engine.gpus_per_node);
     kraken_communicator_options options{};
     options.struct_size = sizeof options;
     options.rank = world.rank();
@@ -94,7 +113,10 @@ class KrakenPlugins final : public PluginLibrary {
   }
   ~KrakenPlugins() override { destroy_(communicator_); }
 
-  void begin_contexts() override { bind_(communicator_); }
+  void begin_contexts() override {
+    const kraken_binding binding = {communicator_, nullptr};  // the cache is TensorRT-LLM's
+    bind_(&binding);
+  }
   void end_contexts() override {
     // TensorRT-LLM may have made several contexts, each with all plugins.
     const int32_t found = unbind_();
@@ -107,8 +129,8 @@ class KrakenPlugins final : public PluginLibrary {
  private:
   const int32_t expected_;
   decltype(kraken_plugins_last_error)* last_error_ = nullptr;
-  decltype(kraken_communicator_bind)* bind_ = nullptr;
-  decltype(kraken_communicator_unbind)* unbind_ = nullptr;
+  decltype(kraken_bind)* bind_ = nullptr;
+  decltype(kraken_unbind)* unbind_ = nullptr;
   decltype(kraken_communicator_destroy)* destroy_ = nullptr;
   kraken_communicator* communicator_ = nullptr;
 };

@@ -1,5 +1,5 @@
-// The TensorRT-LLM backend as a build and a dry run see it. Its engines are run by kraken-worker-trtllm and never here:
-// what finds and starts that is lib/trtllm/.
+// The TensorRT-LLM backend as a build and a dry run see it. Its engines are run by kraken-worker-trtllm and
+// never here: what finds and starts that is lib/trtllm/.
 #include "backend/backend.h"
 #include "backend/tensorrt/libraries.h"
 #include "backend/tensorrt/rank_model.h"
@@ -13,7 +13,8 @@ class TrtLlmBackend final : public Backend {
  public:
   const char* name() const override { return "tensorrt-llm"; }
 
-  // To build: a plan is compiled on the GPU it will run on. To run, lib/trtllm/launch.ts asks for what that needs.
+  // To build: a plan is compiled on the GPU it will run on. To run, lib/trtllm/launch.ts asks for what that
+  // needs.
   Capability capability() const override {
     const tensorrt::GpuPlaces places = tensorrt::this_build();
     const std::string trouble = tensorrt::gpu_trouble(places);

@@ -17,6 +17,7 @@
 #include "faults.h"
 #include "json_config.h"
 #include "lockstep.h"
+#include "stand_ins/events.h"
 
 namespace tensorrt_llm::executor {
 namespace {
@@ -68,6 +69,7 @@ class Executor::Impl {
     }
     const auto engine = path / ("rank" + std::to_string(lockstep_.rank()) + ".engine");
     if (!std::filesystem::exists(engine)) throw std::runtime_error("File does not exist: " + engine.string());
+    event("executor");
     faults_.in_constructor();
     lockstep_.meet();
     if (lockstep_.rank() == 0) {
