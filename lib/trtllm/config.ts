@@ -160,7 +160,8 @@ export function trtllmConfig(
   return {
     version: trtllmVersion,
     pretrained_config: {
-      architecture: `Kraken${config.architecture[0]!.toUpperCase()}${config.architecture.slice(1)}ForCausalLM`,
+      // Its name decides nothing here, as long as it is none that TensorRT-LLM treats apart.
+      architecture: `${config.architecture[0]!.toUpperCase()}${config.architecture.slice(1)}ForCausalLM`,
       dtype,
       logits_dtype: "float32",
       num_hidden_layers: config.layers,

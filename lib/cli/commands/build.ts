@@ -210,6 +210,15 @@ function summary(result: BuildPlan | BuildSummary): string {
           .join(", "),
       ],
     );
+    if (result.trtllm) {
+      const { kraken, pretrained_config } = result.trtllm;
+      const attention = `${network.Attention ?? 0} GPTAttention with ${pretrained_config.num_attention_heads / ranks} heads`;
+      const padded = kraken.head_dim === pretrained_config.head_size ? "" : ` (${kraken.head_dim} padded)`;
+      rows.push([
+        "plugins",
+        `${kraken.plugins} of ours, ${attention} of ${pretrained_config.head_size}${padded}`,
+      ]);
+    }
     rows.push(["ranks", `${validRanks.join(", ")} are possible`]);
     const theirs = result.trtllm
       ? `config.json for TensorRT-LLM\n${JSON.stringify(result.trtllm, null, 2)}\n`

@@ -114,7 +114,10 @@ void lead(MpiWorld& world) {
             "rank " + std::to_string(rank) + " has given no sign of life for " +
                 std::to_string(RankWatch::kPatience.count()) + " ms: it hangs or was stopped");
     });
-    WorkerSession(std::move(socket), load).run();
+    const auto build = [](const PlanOptions&, const PlanProgress&) -> std::string {
+      throw Error("ERR_INTERNAL", "plans are built by kraken-worker");
+    };
+    WorkerSession(std::move(socket), load, build).run();
   }
   if (!shared) {
     share(world, "");

@@ -30,7 +30,10 @@ STAND_IN kraken_communicator* kraken_communicator_create(const kraken_communicat
   const int32_t mine = 100 + options->rank;
   if (options->all_gather(options->context, &mine, all.data(), sizeof mine) != 0) return nullptr;
   std::string heard;
-  for (const int32_t one : all) heard += " " + std::to_string(one);
+  for (const int32_t one : all) {
+    heard += ' ';
+    heard += std::to_string(one);
+  }
   event("communicator of" + heard + ", " + std::to_string(options->capacity) + " bytes");
   return new kraken_communicator{options->rank};
 }
