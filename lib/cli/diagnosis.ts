@@ -26,7 +26,7 @@ export interface Diagnosis {
   libraries: Record<string, string>;
   /** Null where the addon does not load. */
   gpu: NativeGpuProbe | null;
-  /** What ranks of backend "tensorrt-llm" would run with; only with the addon. `target` says why that line and no other. */
+  /** What ranks of backend "tensorrt-llm" would run with; only with the addon, and where it was looked for. `target` says why that line and no other. */
   trtllm?: { target: string } & ({ available: true; version: string } | { available: false; reason: string });
   /** Settings that change how threads behave. */
   environment: string[];
@@ -120,7 +120,8 @@ async function trtllmState(worker: NativeWorker): Promise<Diagnosis["trtllm"]> {
   }
 }
 
-export async function diagnose(library: Library): Promise<Diagnosis> {
+/** `trtllm`: whether to look for TensorRT-LLM, which asks Python and takes a second. */
+export async function diagnose(library: Library, { trtllm: look = false } = {}): Promise<Diagnosis> {
   const diagnosis: Diagnosis = {
     version,
     node: {
@@ -146,7 +147,10 @@ export async function diagnose(library: Library): Promise<Diagnosis> {
   try {
     const addon = (await library.native()).native();
     const { backends, libraries } = addon.capabilities();
-    const [worker, trtllm] = await Promise.all([workerState(addon.worker()), trtllmState(addon.worker())]);
+    const [worker, trtllm] = await Promise.all([
+      workerState(addon.worker()),
+      look ? trtllmState(addon.worker()) : undefined,
+    ]);
     return {
       ...diagnosis,
       addon: { loaded: true, version: addon.version },

@@ -47,7 +47,7 @@ async function doctor(flags: Flags, context: Context): Promise<void> {
     const { version } = await buildTrtLlmWorker(native().worker());
     context.stderr.write(`kraken-worker-trtllm is built for TensorRT-LLM ${version}\n`);
   }
-  const diagnosis = await diagnose(context.library);
+  const diagnosis = await diagnose(context.library, { trtllm: true });
   if (!healthy(diagnosis)) context.exitCode = exitCodes.failure;
   if (flags.json) {
     printJson(context.stdout, { ok: healthy(diagnosis), ...diagnosis });

@@ -122,17 +122,20 @@ Tensor TrtLlmInterface::attention(const Layers& layers, const Graph& graph, cons
     Tensor ordered = layers.gather(name + "/ordered", by_head, indices(layers, name + "/order", order), 1);
     packed = layers.reshape(name + "/packed", ordered, {-1, ways * all * dim});
   }
+  const bool narrows = op.last_tokens;
+  Tensor attended = attend(layers, graph, op, packed);
+  Tensor split = layers.reshape(name + "/split", attended, {-1, ways, heads * dim});
+  Tensor by_way = layers.transpose(narrows ? name + "/by_way" : name, split, {1, 0, 2});
+  return narrows ? layers.gather(name, by_way, wanted_rows(), 1) : by_way;
+}
+
+Tensor TrtLlmInterface::attend(const Layers& layers, const Graph& graph, const Op& op, Tensor packed) {
   std::vector<Tensor> inputs = {packed};
   for (const auto* part : {&before_lengths_, &rotary_, &after_lengths_}) {
     inputs.insert(inputs.end(), part->begin(), part->end());
   }
-  const bool narrows = op.last_tokens;
-  Tensor attended =
-      add_gpt_attention(layers.network(), name + "/gpt", attention_fields(graph, shape_, op.layer),
-                        inputs);  // [T, W·h·hd]
-  Tensor split = layers.reshape(name + "/split", attended, {-1, ways, heads * dim});
-  Tensor by_way = layers.transpose(narrows ? name + "/by_way" : name, split, {1, 0, 2});
-  return narrows ? layers.gather(name, by_way, wanted_rows_, 1) : by_way;
+  return add_gpt_attention(layers.network(), op.name + "/gpt", attention_fields(graph, shape_, op.layer),
+                           inputs);
 }
 
 // A sum over ranks, of which each has its columns and zeros: exact, and an exchange we have. TensorRT-LLM

@@ -24,7 +24,7 @@ struct NetworkLimits {
 };
 
 // Keep it until the engine is built: the network points into it.
-class TrtLlmInterface final : public tensorrt::RuntimeInterface {
+class TrtLlmInterface : public tensorrt::RuntimeInterface {
  public:
   // `true_head_dim`: before pad_heads().
   TrtLlmInterface(const NetworkLimits& limits, int true_head_dim, DType dtype);
@@ -37,6 +37,11 @@ class TrtLlmInterface final : public tensorrt::RuntimeInterface {
                              tensorrt::Tensor qkv) override;
   tensorrt::Tensor logits(const tensorrt::Layers& layers, const Graph& graph,
                           tensorrt::Tensor columns) override;
+
+ protected:
+  // packed[T, queries of all ways, then keys, then values] → [T,W·h·hd]
+  virtual tensorrt::Tensor attend(const tensorrt::Layers& layers, const Graph& graph, const Op& op,
+                                  tensorrt::Tensor packed);
 
  private:
   template <typename Number>
