@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "backend/tensorrt/build_plans.h"
+#include "backend/tensorrt/plan_options.h"
 #include "runtime/executor.h"
 #include "worker/wire.h"
 

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "backend/tensorrt/build_plans.h"
+#include "backend/tensorrt/plan_options.h"
 #include "worker/worker_process.h"
 
 namespace kraken {

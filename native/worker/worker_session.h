@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "backend/tensorrt/build_plans.h"
 #include "runtime/executor.h"
 #include "worker/channel.h"
 

@@ -143,7 +143,7 @@ __device__ __forceinline__ float* partial_rows(float* partials, int32_t tile, in
 
 // Grid: tiles × pairs × splits. `partials` null: one split, which writes to the output.
 template <typename T, int HD, int kWarps>
-__global__ void __launch_bounds__(kWarps* kWarpSize)
+__global__ void __launch_bounds__(kWarps* kWarpSize, 1)
     attend_kernel(const __grid_constant__ Step<T> step, const __grid_constant__ Rotary rotary,
                   TileLaunch launch, float* partials, int32_t partial_floats) {
   using Shape = TileShape<T, HD, kWarps>;

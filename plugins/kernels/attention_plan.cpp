@@ -48,11 +48,13 @@ AttentionPlan plan_attention(const AttentionSpec& spec) {
   const int64_t rows = spec.rows * group, sequences = std::min(spec.sequences, spec.rows);
   const int64_t max_keys = spec.cache != nullptr ? spec.table_width * spec.block_tokens : spec.tokens;
   AttentionPlan plan;
-  if (spec.rows <= spec.sequences) {
-    // Decoding, or the last rows of prompts. Should one sequence have many rows, it is right but slow.
+  const bool is_one = spec.sequences == 1;  // whose rows these all are
+  if (is_one ? rows <= kFewRows : spec.rows <= spec.sequences) {
+    // Decoding, or the last rows of prompts. Should one of several sequences have many rows, it is right but
+    // slow.
     plan.few.tiles = most_tiles(rows, sequences, kFewRows);
   } else {
-    if (group <= kFewRows) {
+    if (!is_one && group <= kFewRows) {
       plan.few.tiles = sequences;
       plan.few.most = kFewRows;
       plan.many.least = kFewRows + 1;

@@ -3,9 +3,11 @@
 #include <cstring>
 #include <fstream>
 
+#include "attention_gpu.h"
 #include "cases.h"
 #include "layer_checks.h"
 #include "measure.h"
+#include "values.h"
 
 namespace kraken::test {
 namespace {
@@ -50,6 +52,13 @@ void check_kernels(Report& report, bool one_rank) {
   report.add("sampling", sample_checks());
   report.add("sampling's distribution", sample_distribution_checks());
   report.add("sampling, rows that are no numbers", sample_invalid_checks());
+  for (const DType dtype : kDTypes) {
+    report.add(std::string("attention, ") + short_name(dtype), attention_checks(dtype));
+  }
+  report.add("attention far into a context", attention_accuracy_checks());
+  report.add("attention of garbage", attention_garbage_checks());
+  report.add("attention's arguments", attention_argument_checks());
+  report.add("attention, captured", attention_graph_checks());
   report.add("all-reduce's arguments", all_reduce_argument_checks());
   for (const int ranks : {1, 2, 4, 8}) {
     if (one_rank && ranks > 1) break;
@@ -82,6 +91,7 @@ int run(const Options& options) {
     // No figure without correct results.
     if (report.passed()) {
       measure_bandwidth(report);
+      measure_attention(report);
       std::vector<kernels::Measurement> measurements;
       int devices = 1;
       KRAKEN_CUDA(cudaGetDeviceCount(&devices));

@@ -20,18 +20,6 @@ double microseconds(Clock::duration duration) {
   return std::chrono::duration<double, std::micro>(duration).count();
 }
 
-// The fastest of a few rounds of `turns` calls, per call.
-double best_time(const std::function<void()>& call, cudaStream_t stream, int turns = 20) {
-  double best = INFINITY;
-  for (int round = 0; round < 6; ++round) {  // the first warms up
-    const auto begin = Clock::now();
-    for (int turn = 0; turn < turns; ++turn) call();
-    KRAKEN_CUDA(cudaStreamSynchronize(stream));
-    if (round > 0) best = std::min(best, microseconds(Clock::now() - begin) / turns);
-  }
-  return best;
-}
-
 // The same on all ranks at once: the slowest rank's time of the fastest round.
 double best_time_of_ranks(RankGroup& group, const std::function<void(int, cudaStream_t)>& call,
                           int turns = 20) {
@@ -86,6 +74,17 @@ const char* short_name(kernels::AllReduceAlgorithm algorithm) {
 }
 
 }  // namespace
+
+double best_time(const std::function<void()>& call, cudaStream_t stream, int turns) {
+  double best = INFINITY;
+  for (int round = 0; round < 6; ++round) {  // the first warms up
+    const auto begin = Clock::now();
+    for (int turn = 0; turn < turns; ++turn) call();
+    KRAKEN_CUDA(cudaStreamSynchronize(stream));
+    if (round > 0) best = std::min(best, microseconds(Clock::now() - begin) / turns);
+  }
+  return best;
+}
 
 void measure_bandwidth(Report& report) {
   KRAKEN_CUDA(cudaSetDevice(0));

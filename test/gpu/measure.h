@@ -1,6 +1,7 @@
 // Times and bandwidths on this machine's GPUs, every one beside the ceiling that the same run measured.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "algorithm.h"
@@ -8,6 +9,9 @@
 #include "report.h"
 
 namespace kraken::test {
+
+// The fastest of a few rounds of `turns` calls, in microseconds per call.
+double best_time(const std::function<void()>& call, cudaStream_t stream, int turns = 20);
 
 // Norms and joins, as a share of what a copy on the same device moves.
 void measure_bandwidth(Report& report);

@@ -79,6 +79,7 @@ TEST(AttentionPlan, OneLongSequenceFillsTheGpu) {
   const AttentionPlan prompt = plan_attention(spec_of(4096, 1, 1, 4));
   EXPECT_EQ(prompt.many.tiles, 64);
   EXPECT_EQ(prompt.many.splits, 1);
+  EXPECT_EQ(prompt.few.tiles, 0) << "nothing else may be in such a step";
 }
 
 TEST(AttentionPlan, ShortContextsAreNotSplit) {

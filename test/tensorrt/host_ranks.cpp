@@ -117,7 +117,7 @@ HostEngine::HostEngine(HostTensorRt& tensorrt, const RandomModel& model, const H
   std::vector<tensorrt::WeightStore> stores;  // until the interpreters have read the networks
   for (int i = 0; i < options.ranks; ++i) {
     Rank& rank = *ranks_.emplace_back(std::make_unique<Rank>());
-    rank.graph = build_graph(model.config(), {i, options.ranks, true});
+    rank.graph = build_graph(model.config(), {i, options.ranks, options.communication});
     rank.file = model.rank_file(rank.graph);
     rank.network.reset(tensorrt::create_network(tensorrt.builder()));
     try {

@@ -20,6 +20,7 @@ struct HostEngineOptions {
   tensorrt::LoweringOptions lowering;
   int kv_blocks = 0;
   std::string algorithms;  // of exchanges; empty: the built-in table
+  bool communication = true;
   // Another lowering than ours; may replace the Graph by the one that is run.
   std::function<tensorrt::WeightStore(Graph&, const tensorrt::WeightReader&, nvinfer1::INetworkDefinition&)>
       lower;

@@ -98,6 +98,20 @@ TEST_P(LoweredNetworkOf, HasAPluginForEachOpThatExchangesOrCaches) {
   });
 }
 
+// TensorRT drops a layer that no output depends on: the network would be faster than the model.
+TEST_P(LoweredNetworkOf, HasNoLayerThatNothingNeeds) {
+  for (const bool communication : {true, false}) {
+    for_each(communication, [&](const Graph&, DType) {
+      std::set<const nvinfer1::ITensor*> needed = {network->getOutput(0)};
+      const std::vector<nvinfer1::ILayer*> all = layers();
+      for (auto layer = all.rbegin(); layer != all.rend(); ++layer) {
+        EXPECT_TRUE(needed.count((*layer)->getOutput(0))) << (*layer)->getName();
+        for (int32_t i = 0; i < (*layer)->getNbInputs(); ++i) needed.insert((*layer)->getInput(i));
+      }
+    });
+  }
+}
+
 TEST_P(LoweredNetworkOf, ExchangesNothingWithoutCommunication) {
   for_each(false, [&](const Graph& graph, DType) {
     EXPECT_EQ(plugin_counts(), (std::map<std::string, int>{{"Attention", graph.config.layers}}));

@@ -106,16 +106,18 @@ TEST_P(TrtLlmNumbersOf, AreThoseOfTheCpuBackend) {
   if (tensorrt == nullptr) GTEST_SKIP() << why_not;
   const RandomModel random(GetParam().config);
   const Graph graph = build_graph(random.config(), {0, 1, true});
-  const RankFile file = random.rank_file(graph);
   const auto group = make_local_group(1);
   CompileOptions compile;
   compile.max_tokens = kMaxTokens;
   compile.max_sequences = compile.max_rows = compile.kv_blocks = kMaxSequences;
   compile.max_context = kMaxContext;
   for (const int ranks : GetParam().ranks) {
-    const auto reference = cpu_backend().compile(graph, file, *group[0], compile);
+    const auto reference = cpu_backend().compile(graph, random.rank_path(graph), *group[0], compile);
     std::list<Kept> kept;
-    HostEngineOptions options = {ranks, kOptions, kBlocks, "", {}};
+    HostEngineOptions options;
+    options.ranks = ranks;
+    options.lowering = kOptions;
+    options.kv_blocks = kBlocks;
     options.lower = [&](Graph& rank, const tensorrt::WeightReader& weights,
                         nvinfer1::INetworkDefinition& network) -> tensorrt::WeightStore {
       Kept& parts = kept.emplace_back();

@@ -75,9 +75,9 @@ void check_memory(size_t needed, size_t free, int rank, int device) {
 
 }  // namespace
 
-std::string build_plans_with(const TensorRt& tensorrt, const PluginsLibrary& plugins,
-                             const PlanOptions& options, const PlanProgress& progress) {
-  const ModelConfig config = parse_model_config(options.model_config);
+std::string build_plans_for(const TensorRt& tensorrt, const PluginsLibrary& plugins,
+                            const ModelConfig& config, const PlanOptions& options,
+                            const PlanProgress& progress) {
   const std::vector<DeviceInfo> devices = tensorrt.devices();
   EngineFacts facts;
   facts.tensorrt = tensorrt.version();
@@ -129,7 +129,8 @@ std::string build_plans_with(const TensorRt& tensorrt, const PluginsLibrary& plu
 
 std::string build_plans(const PlanOptions& options, const PlanProgress& progress) {
   const tensorrt::Gpu& gpu = tensorrt::gpu(options.trtllm_max_input > 0 ? 10 : 0);
-  return tensorrt::build_plans_with(*gpu.tensorrt, gpu.plugins, options, progress);
+  return tensorrt::build_plans_for(*gpu.tensorrt, gpu.plugins, parse_model_config(options.model_config),
+                                   options, progress);
 }
 
 }  // namespace kraken

@@ -198,7 +198,8 @@ class Lowering {
     return residual ? layers_.sum(op.name, x, tensor(op.residual)) : x;
   }
 
-  // Without communication: what is left of the op when the exchange is left out.
+  // Without communication an exchange is the sum over this rank's own ways: wrong on several ranks, and all
+  // other work stays as it was, as a benchmark's bound must have it.
   Tensor lower_start_norm(const Op& op) {
     if (!graph_.communication) return lower_norm(op, tensor(op.inputs[1]));
     std::vector<PluginField> fields = norm_fields(op);
@@ -207,14 +208,24 @@ class Lowering {
   }
 
   Tensor lower_join_norm(const Op& op) {
-    if (!graph_.communication) return lower_norm(op, tensor(op.inputs[0]));
+    if (!graph_.communication) return lower_norm(op, join_own_ways(op));
     return plugin(op, "JoinNorm", norm_fields(op), norm_inputs(op));
   }
 
   Tensor lower_join_add(const Op& op) {
-    if (!graph_.communication) return tensor(op.inputs[0]);
+    if (!graph_.communication) return layers_.sum(op.name, tensor(op.inputs[0]), tensor(sent(op.exchange)));
     return plugin(op, "JoinAdd", {{"exchange", op.exchange}, {"width", info(op.output).width}},
                   {tensor(op.inputs[0])});
+  }
+
+  // a + (S − x); of a single way, S is x.
+  Tensor join_own_ways(const Op& op) {
+    Tensor a = tensor(op.inputs[0]), x = tensor(op.inputs[1]);
+    if (info(op.output).ways == 1) return a;
+    Tensor own =
+        layers_.reduce(op.name + "/ways", nvinfer1::ReduceOperation::kSUM, tensor(sent(op.exchange)), 0);
+    Tensor others = layers_.elementwise(op.name + "/others", nvinfer1::ElementWiseOperation::kSUB, own, x);
+    return layers_.sum(op.name + "/joined", a, others);
   }
 
   Tensor lower_head(const Op& op) {
@@ -249,6 +260,14 @@ class Lowering {
     return add_plugin(layers_.network(), op.name, name, fields, inputs);
   }
 
+  TensorId sent(int exchange) const {
+    const auto start = std::ranges::find_if(graph_.ops, [exchange](const Op& op) {
+      return op.kind == OpKind::StartNorm && op.exchange == exchange;
+    });
+    KRAKEN_CHECK(start != graph_.ops.end());
+    return start->inputs[0];
+  }
+
   bool ended_by_norm(int exchange) const {
     return std::ranges::any_of(graph_.ops, [exchange](const Op& op) {
       return op.kind == OpKind::JoinNorm && op.exchange == exchange;
@@ -257,7 +276,11 @@ class Lowering {
 
   const TensorInfo& info(TensorId id) const { return graph_.tensors[static_cast<size_t>(id)]; }
   const WeightSpec& spec(WeightId id) const { return graph_.weights[static_cast<size_t>(id)]; }
-  Tensor tensor(TensorId id) const { return tensors_[static_cast<size_t>(id)]; }
+  Tensor tensor(TensorId id) const {
+    Tensor made = tensors_[static_cast<size_t>(id)];
+    if (made == nullptr) internal_error("the Graph reads " + info(id).name + " before it is made");
+    return made;
+  }
   Tensor weight(WeightId id, const std::vector<int64_t>& shape, DType dtype) {
     return layers_.constant(spec(id).name, shape, store_.load(spec(id), dtype));
   }
@@ -271,17 +294,26 @@ class Lowering {
   std::vector<Tensor> tensors_;
 };
 
+void check_limit(const char* what, int most, int found) {
+  if (found <= most) return;
+  throw Error("ERR_BACKEND_UNAVAILABLE", std::string("the tensorrt backend takes ") + what + " at most " +
+                                             std::to_string(most) + ", this model has " +
+                                             std::to_string(found) + "; use backend \"cpu\"");
+}
+
 }  // namespace
 
 WeightStore lower(const Graph& graph, const WeightReader& weights, const LoweringOptions& options,
                   nvinfer1::INetworkDefinition& network) {
   KRAKEN_CHECK(options.max_context > 0 && options.block_tokens > 0);
+  check_limit("heads of", kMaxHeadDim, graph.config.head_dim);
   KrakenInterface runtime(options);
   return lower(graph, weights, options, network, runtime);
 }
 
 WeightStore lower(const Graph& graph, const WeightReader& weights, const LoweringOptions& options,
                   nvinfer1::INetworkDefinition& network, RuntimeInterface& runtime) {
+  check_limit("a width of", kMaxWidth, graph.config.width);
   return Lowering(graph, weights, options, network, runtime).run();
 }
 

@@ -5,7 +5,11 @@
 //            block_tables[S,P], wanted_rows[B]; all int32
 //   output   logits[B,V_r], float32: this rank's columns of the vocabulary, gathered by the host
 //
-// T tokens of a step, packed; S sequences; P blocks of the longest; B rows whose logits are wanted.
+// T tokens of a step, packed; S sequences; P blocks of the longest; B rows whose logits are wanted, at least
+// one: a step that wants none names any.
+//
+// Where JoinNorms end the exchanges, a step must end in a blocking sum
+// (communicator/overlapped_communicator.h): a Kraken's conjunction is one.
 #pragma once
 
 #include <NvInfer.h>
@@ -24,6 +28,9 @@ inline constexpr const char* kBlockTables = "block_tables";
 inline constexpr const char* kWantedRows = "wanted_rows";
 inline constexpr const char* kLogits = "logits";
 
+// What the plugins' kernels take (plugins/kernels/attention.h and types.h).
+inline constexpr int kMaxHeadDim = 256, kMaxWidth = 16384;
+
 // Of the engine, and bounds of its steps.
 struct LoweringOptions {
   DType dtype = DType::BFloat16;  // of matrices, tables and activations; norms compute in float32
@@ -41,9 +48,10 @@ nvinfer1::INetworkDefinition* create_network(nvinfer1::IBuilder& builder);
 // Fills an empty network. Kraken's plugins must be in the registry of its builder. What is returned holds
 // weights that the network points at: keep it, and the reader, until the engine is built.
 //
-// Throws ERR_OPTION (a dtype or a size that cannot be), ERR_BACKEND_UNAVAILABLE (a plugin is missing),
-// ERR_ENGINE_CORRUPT (from the reader), and ERR_INTERNAL naming the op where TensorRT refuses a layer or
-// makes another shape of it than the Graph says; TensorRT's own message then is in the log.
+// Throws ERR_OPTION (int8), ERR_BACKEND_UNAVAILABLE (a plugin is missing, or a size is more than they take),
+// ERR_ENGINE_BACKEND (weights stored as int8), what the reader throws, and ERR_INTERNAL naming the op where
+// TensorRT refuses a layer or makes another shape of it than the Graph says; TensorRT's message is in the
+// log.
 [[nodiscard]] WeightStore lower(const Graph& graph, const WeightReader& weights,
                                 const LoweringOptions& options, nvinfer1::INetworkDefinition& network);
 

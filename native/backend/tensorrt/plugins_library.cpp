@@ -74,7 +74,7 @@ void check_architecture(const PluginsLibrary& plugins, const DeviceInfo& device)
 }
 
 DeviceCommunicator make_communicator(const PluginsLibrary& plugins, Communicator& group, bool communication,
-                                     int64_t capacity) {
+                                     int64_t capacity, const std::string& algorithms) {
   kraken_communicator_options options = {};
   options.struct_size = sizeof options;
   // Without communication a rank adds up its own ways, as if it were alone.
@@ -84,6 +84,7 @@ DeviceCommunicator make_communicator(const PluginsLibrary& plugins, Communicator
   options.capacity = capacity;
   options.all_gather = all_gather;
   options.context = &group;
+  options.algorithms = algorithms.empty() ? nullptr : algorithms.c_str();
   kraken_communicator* made = plugins.kraken_communicator_create(&options);
   if (made == nullptr) {
     throw Error("ERR_COMMUNICATION",

@@ -45,10 +45,11 @@ using DeviceCommunicator = std::unique_ptr<kraken_communicator, std::function<vo
 using DeviceKvCache = std::unique_ptr<kraken_kv_cache, std::function<void(kraken_kv_cache*)>>;
 
 // How ranks of this process exchange sums on their devices; `group` brings them together while it is made,
-// by all ranks at once. `capacity`: bytes of the largest exchange. Throws ERR_COMMUNICATION: no peer access
+// by all ranks at once. `capacity`: bytes of the largest exchange; `algorithms`: empty, or a table
+// (plugins/kernels/algorithm.h). Throws ERR_COMMUNICATION: no peer access
 // and no NCCL, or NCCL does not start.
 DeviceCommunicator make_communicator(const PluginsLibrary& plugins, Communicator& group, bool communication,
-                                     int64_t capacity);
+                                     int64_t capacity, const std::string& algorithms);
 // Throws ERR_RANK_LOST when an exchange failed.
 void check_communicator(const PluginsLibrary& plugins, const kraken_communicator& communicator);
 

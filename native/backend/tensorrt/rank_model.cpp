@@ -55,7 +55,7 @@ int device_of(int rank, int ranks, int ranks_per_device, size_t devices) {
 
 TensorRtModel::TensorRtModel(const TensorRt& tensorrt, const PluginsLibrary& plugins, const Graph& graph,
                              const std::string& plan_file, Communicator& communicator,
-                             const CompileOptions& options, bool graphs)
+                             const CompileOptions& options, const RankSettings& settings)
     : tensorrt_(tensorrt),
       plugins_(plugins),
       graph_(graph),
@@ -71,9 +71,9 @@ TensorRtModel::TensorRtModel(const TensorRt& tensorrt, const PluginsLibrary& plu
   check_architecture(plugins_, device);
   check_built_for(facts_, {tensorrt_.version(), plugins_.kraken_plugins_version(), device});
   device_ = tensorrt_.open(device_index_);
-  load(plan_file);
+  load(plan_file, settings);
   warm_up();
-  if (graphs) capture_decode();
+  if (settings.capture) capture_decode();
   times_.clear();
 }
 
@@ -102,7 +102,7 @@ void TensorRtModel::check_limits() const {
   }
 }
 
-void TensorRtModel::load(const std::string& plan_file) {
+void TensorRtModel::load(const std::string& plan_file, const RankSettings& settings) {
   const KvCacheShape cache = kv_cache_shape(graph_, options_.dtype, options_.kv_blocks + 1);
   memory_.kv_cache = cache.block_bytes() * static_cast<size_t>(cache.blocks);
   const InputLayout largest(options_.max_tokens, options_.max_sequences, options_.max_rows, table_blocks_);
@@ -123,7 +123,8 @@ void TensorRtModel::load(const std::string& plan_file) {
   check_memory(memory_.kv_cache + memory_.activations, "key/value cache, activations and buffers");
 
   communicator_ = make_communicator(plugins_, group_, graph_.communication,
-                                    exchange_capacity(graph_, options_.dtype, facts_.limits.max_tokens));
+                                    exchange_capacity(graph_, options_.dtype, facts_.limits.max_tokens),
+                                    settings.algorithms);
   kv_cache_ = make_kv_cache(plugins_, cache);
   activations_ = device_->allocate(activation_bytes_);
   inputs_ = device_->allocate(largest.bytes);
@@ -131,6 +132,7 @@ void TensorRtModel::load(const std::string& plan_file) {
   pinned_inputs_ = device_->allocate_pinned(largest.bytes);
   pinned_logits_ = device_->allocate_pinned(logit_bytes);
   prefill_ = make_context(Phase::Prefill);
+  device_->finish();
 }
 
 // The ranks of one device ask together, so that none takes what another counts on.
@@ -205,6 +207,13 @@ void TensorRtModel::finish() {
   check_communicator(plugins_, *communicator_);
 }
 
+void TensorRtModel::run_together(const std::function<void()>& enqueue) {
+  group_.barrier();
+  enqueue();
+  finish();
+  group_.barrier();
+}
+
 void TensorRtModel::step(const StepBatch& batch, float* logits) {
   const auto from = std::chrono::steady_clock::now();
   const auto sequences = static_cast<int64_t>(batch.sequences.size());
@@ -249,8 +258,7 @@ void TensorRtModel::warm_up() {
     std::iota(blocks.begin(), blocks.end(), 0);
     const StepBatch::Sequence sequence{0, tokens, 0, blocks};
     const int32_t last = tokens - 1;
-    run_plain({ids, positions, {&sequence, 1}, {&last, 1}});
-    finish();
+    run_together([&] { run_plain({ids, positions, {&sequence, 1}, {&last, 1}}); });
   }
 }
 
@@ -266,8 +274,7 @@ void TensorRtModel::capture_decode() {
     // Of padding alone.
     pack_inputs({}, graph.layout, scratch_block_, pinned_inputs_.get());
     device_->copy_to_device(inputs_.get(), pinned_inputs_.get(), graph.layout.bytes);
-    graph.context->enqueue();
-    finish();
+    run_together([&] { graph.context->enqueue(); });
     try {
       graph.work = device_->capture([&] { graph.context->enqueue(); });
     } catch (const Error& error) {
@@ -277,6 +284,7 @@ void TensorRtModel::capture_decode() {
     }
     decode_.emplace(*bucket, std::move(graph));
   }
+  group_.barrier();  // whoever is loaded may begin a step
 }
 
 void TensorRtModel::run_products(int, float*) {

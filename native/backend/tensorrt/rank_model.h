@@ -9,6 +9,7 @@
 // enqueued as it is, with the prefill profile.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -33,14 +34,21 @@ KvCacheShape kv_cache_shape(const Graph& graph, DType dtype, int blocks);
 // The device that a rank runs on. Throws ERR_BACKEND_UNAVAILABLE when there are too few.
 int device_of(int rank, int ranks, int ranks_per_device, size_t devices);
 
+// What the environment may change.
+struct RankSettings {
+  bool capture = true;  // decode steps as CUDA graphs (KRAKEN_CUDA_GRAPHS)
+  std::string
+      algorithms;  // text of a table of all-reduce algorithms (KRAKEN_ALGORITHMS); empty: the built-in
+};
+
 class TensorRtModel final : public RankModel {
  public:
-  // All ranks at once, each on its own thread. `graphs`: whether decode steps are captured. Throws
+  // All ranks at once, each on its own thread. Throws
   // ERR_ENGINE_BACKEND (built for something else), ERR_ENGINE_CORRUPT, ERR_OUT_OF_MEMORY (before anything is
   // allocated: needed and free), ERR_COMMUNICATION, ERR_BACKEND_UNAVAILABLE, ERR_BACKEND_FAILED, ERR_OPTION.
   TensorRtModel(const TensorRt& tensorrt, const PluginsLibrary& plugins, const Graph& graph,
                 const std::string& plan_file, Communicator& communicator, const CompileOptions& options,
-                bool graphs);
+                const RankSettings& settings);
   ~TensorRtModel() override;
 
   void step(const StepBatch& batch, float* logits) override;
@@ -58,7 +66,7 @@ class TensorRtModel final : public RankModel {
   };
 
   void check_limits() const;
-  void load(const std::string& plan_file);
+  void load(const std::string& plan_file, const RankSettings& settings);
   // Throws ERR_OUT_OF_MEMORY when what the ranks of this device are about to allocate is not free.
   void check_memory(size_t bytes, const char* what);
   std::unique_ptr<Context> make_context(Phase phase);
@@ -66,6 +74,9 @@ class TensorRtModel final : public RankModel {
   void run_plain(const StepBatch& batch);
   void warm_up();
   void capture_decode();
+  // Runs what meets the other ranks' kernels while no rank does anything else: on a shared GPU, allocating
+  // waits for all kernels, and a kernel for its peers.
+  void run_together(const std::function<void()>& enqueue);
   void finish();
 
   const TensorRt& tensorrt_;

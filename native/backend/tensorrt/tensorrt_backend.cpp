@@ -2,6 +2,8 @@
 // has it; what it needs is opened when it is used, in kraken-worker and never in Node.
 #include <algorithm>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <string>
 
 #include "backend/backend.h"
@@ -12,9 +14,31 @@
 namespace kraken {
 namespace {
 
-bool captures_graphs() {
-  const char* wanted = std::getenv("KRAKEN_CUDA_GRAPHS");
-  return wanted == nullptr || std::string(wanted) != "0";
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+tensorrt::RankSettings settings() {
+  tensorrt::RankSettings settings;
+  settings.capture = variable("KRAKEN_CUDA_GRAPHS") != "0";
+  const std::string path = variable("KRAKEN_ALGORITHMS");
+  if (path.empty()) return settings;
+  std::ifstream file(path);
+  settings.algorithms.assign(std::istreambuf_iterator<char>(file), {});
+  if (!file || settings.algorithms.empty()) {
+    throw Error("ERR_OPTION",
+                "KRAKEN_ALGORITHMS names " + path +
+                    ", which cannot be read or is empty: `bash test/gpu/run.sh --tune FILE` writes one");
+  }
+  return settings;
+}
+
+// Kernels of ranks that share a GPU wait for each other there. CUDA then must not stop to load one, nor queue
+// one rank's behind another's. Read when CUDA starts, so this comes first.
+void prepare_sharing() {
+  setenv("CUDA_MODULE_LOADING", "EAGER", 0);
+  setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
 }
 
 // Of "10.15.1"; 0 where it says nothing.
@@ -46,6 +70,7 @@ class TensorRtBackend : public Backend {
   // As much for each rank as the fullest GPU has.
   std::optional<size_t> device_memory(int ranks, const CompileOptions& options) const override {
     const auto facts = tensorrt::parse_engine_facts(options.backend_config, ranks);
+    if (options.ranks_per_device > 1) prepare_sharing();
     const tensorrt::TensorRt& tensorrt = *tensorrt::gpu(major_of(facts.tensorrt)).tensorrt;
     const int ranks_per_device = options.ranks_per_device;
     const size_t devices = tensorrt.devices().size();
@@ -61,7 +86,7 @@ class TensorRtBackend : public Backend {
     const auto facts = tensorrt::parse_engine_facts(options.backend_config, graph.ranks);
     const tensorrt::Gpu& gpu = tensorrt::gpu(major_of(facts.tensorrt));
     return std::make_unique<tensorrt::TensorRtModel>(*gpu.tensorrt, gpu.plugins, graph, engine_file,
-                                                     communicator, options, captures_graphs());
+                                                     communicator, options, settings());
   }
 };
 

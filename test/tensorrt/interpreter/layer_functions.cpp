@@ -109,6 +109,8 @@ LayerFunction elementwise(nvinfer1::IElementWiseLayer& layer) {
   switch (layer.getOperation()) {
     case ElementWiseOperation::kSUM:
       return pairwise([](double a, double b) { return a + b; });
+    case ElementWiseOperation::kSUB:
+      return pairwise([](double a, double b) { return a - b; });
     case ElementWiseOperation::kPROD:
       return pairwise([](double a, double b) { return a * b; });
     case ElementWiseOperation::kDIV:
