@@ -78,10 +78,13 @@ if(KRAKEN_GPU_BUILT)
 
   # --- libkraken_tensorrt: what needs TensorRT's headers of the backend, once for each major; opened at run time -------
   set(kraken_tensorrt_sources native/base/dtype.cpp) # the lowering
-  foreach(name layers lowering network plugin_layers weight_store)
+  foreach(name kraken_interface layers lowering network plugin_layers weight_store)
     list(APPEND kraken_tensorrt_sources native/backend/tensorrt/${name}.cpp)
   endforeach()
-  set(kraken_device_sources "") # devices, engines, builder
+  foreach(name gpt_attention pad_heads trtllm_interface)
+    list(APPEND kraken_tensorrt_sources native/backend/trtllm/network/${name}.cpp)
+  endforeach()
+  set(kraken_device_sources native/backend/trtllm/network/trtllm_parts.cpp) # devices, engines, builder
   foreach(name cuda_device open_tensorrt plan_builder trt_engine)
     list(APPEND kraken_device_sources native/backend/tensorrt/${name}.cpp)
   endforeach()

@@ -1,6 +1,7 @@
 /** buildEngine(): from a checkpoint to an engine directory. */
 import { copyFile, readdir, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { paperComparison } from "./bench/paper.js";
 import type { CheckpointIndex, TensorView, TokenizerSource } from "./checkpoint/checkpoint-index.js";
 import { openCheckpoint } from "./checkpoint/open.js";
 import {
@@ -18,9 +19,20 @@ import { type Architecture, type DType, dtypes, type ModelConfig } from "./model
 import { type NativeAddon, type NativeRankPlan, native } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, shown, signalOption } from "./options.js";
 import { checkOutput, openOutputDirectory } from "./output-directory.js";
-import { preset } from "./presets.js";
+import { preset, randomModel } from "./presets.js";
 import { type StepLimits, stepLimits } from "./step-limits.js";
 import { checkBuild, type TensorRtFacts, tensorrtName, timingsDirectory } from "./tensorrt.js";
+import {
+  checkNotTrtLlm,
+  checkTrtLlmBuild,
+  type TrtLlmConfig,
+  type TrtLlmLimits,
+  trtllmConfig,
+  trtllmLimits,
+  trtllmName,
+} from "./trtllm/config.js";
+import { findTrtLlm } from "./trtllm/install.js";
+import { joined } from "./trtllm/worker.js";
 import { version } from "./version.js";
 
 export interface BuildProgress {
@@ -36,7 +48,10 @@ export interface BuildProgress {
 export interface BuildOptions {
   /** Path of a checkpoint (file or directory), or one opened already. Either this or `random`. */
   checkpoint?: string | CheckpointIndex | undefined;
-  /** Name of a preset to build with random weights. */
+  /**
+   * Name of a preset to build with random weights; or a size of the paper, "paper:1.3b", which is the Kraken of that size
+   * with as many ways as ranks (`architecture`: another of the four).
+   */
   random?: string | undefined;
   /** Of the random weights: a non-negative integer below 2^32. Default 0. */
   seed?: number | undefined;
@@ -62,6 +77,10 @@ export interface BuildOptions {
    */
   maxBatchSize?: number | undefined;
   maxStepTokens?: number | undefined;
+  /** Of backend "tensorrt-llm": tokens of the longest prompt. Default: all but one of the longest sequence. */
+  maxInputLength?: number | undefined;
+  /** Of backend "tensorrt-llm": what score() and logits() need; prompts then take longer. Default false. */
+  gatherContextLogits?: boolean | undefined;
   /** Of backend "tensorrt": ranks that share a GPU. Default 1. */
   ranksPerDevice?: number | undefined;
   /** Aborting rejects with the signal's reason and leaves nothing behind. */
@@ -90,6 +109,8 @@ export interface BuildPlan {
   graph: string;
   /** How many ops of each kind rank 0 has. */
   network: Record<string, number>;
+  /** Of backend "tensorrt-llm": what TensorRT-LLM reads of config.json. */
+  trtllm?: TrtLlmConfig;
 }
 
 export interface BuildSummary extends BuildPlan {
@@ -114,6 +135,8 @@ const known: readonly (keyof BuildOptions)[] = [
   "maxPositions",
   "maxBatchSize",
   "maxStepTokens",
+  "maxInputLength",
+  "gatherContextLogits",
   "ranksPerDevice",
   "signal",
   "onProgress",
@@ -136,6 +159,7 @@ async function openSource(options: BuildOptions): Promise<CheckpointIndex> {
       "buildEngine needs either `checkpoint` (a path) or `random` (a preset's name), and not both",
     );
   }
+  if (random?.startsWith(paperPrefix)) return paperModel(random, options);
   if (random !== undefined) {
     if (architecture !== undefined) {
       throw new ArgumentError("ERR_OPTION", "`architecture` overrides a checkpoint's; a preset has its own");
@@ -152,6 +176,19 @@ async function openSource(options: BuildOptions): Promise<CheckpointIndex> {
     throw optionError("checkpoint", "the path of a checkpoint", checkpoint);
   }
   return openCheckpoint(checkpoint, architecture ? { architecture } : {});
+}
+
+const paperPrefix = "paper:";
+
+function paperModel(
+  name: string,
+  { architecture = "kraken", ranks = 1, seed }: BuildOptions,
+): CheckpointIndex {
+  const [contender] = paperComparison(name, { architectures: [architecture] }).contenders(ranks);
+  const checkpoint = randomModel(contender!.config, {
+    seed: integerOption("seed", seed, { min: 0, max: 2 ** 32 - 1, fallback: 0 }),
+  });
+  return { ...checkpoint, description: `${contender!.label} ${contender!.model}, random weights` };
 }
 
 /** The checkpoint with fewer (or, where positions are computed, any number of) positions. */
@@ -180,6 +217,7 @@ interface Resolved extends BuildPlan {
   checkpoint: CheckpointIndex;
   communication: EngineManifest["communication"];
   ranksPerDevice: number;
+  theirs: TrtLlmLimits | undefined;
 }
 
 /** @throws RuntimeError ERR_BACKEND_UNAVAILABLE with the reason; ArgumentError ERR_OPTION for an unknown one */
@@ -206,17 +244,24 @@ async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<
     fallback: 1,
   });
   if (backend === tensorrtName) checkBuild({ dtype, ranks });
-  else if (options.ranksPerDevice !== undefined) {
+  if (backend === trtllmName) checkTrtLlmBuild({ dtype, communication: options.communication });
+  if (backend !== tensorrtName && options.ranksPerDevice !== undefined) {
     throw new ArgumentError("ERR_OPTION", '`ranksPerDevice` is for backend "tensorrt"');
   }
   const checkpoint = withPositions(await openSource(options), options.maxPositions);
   const { config } = checkpoint;
   const limits = stepLimits(options, config.maxPositions);
+  const theirs = backend === trtllmName ? trtllmLimits(options, limits) : undefined;
+  if (!theirs) checkNotTrtLlm(options);
   try {
     const plan = addon.plan({ config, ranks, dtype, backend, ...limits });
+    const { network } = plan;
+    const trtllm = theirs && trtllmConfig(config, { ranks, dtype, limits: theirs, network });
     return {
+      ...(trtllm && { trtllm }),
       checkpoint,
       ranksPerDevice,
+      theirs,
       limits,
       communication: communication as Resolved["communication"],
       source: checkpoint.description,
@@ -227,7 +272,7 @@ async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<
       perRank: plan.ranks,
       validRanks: plan.validRanks,
       graph: plan.graph,
-      network: plan.network,
+      network,
     };
   } catch (error) {
     throw fromNative(error);
@@ -235,7 +280,7 @@ async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<
 }
 
 function planOf(build: Resolved): BuildPlan {
-  const { checkpoint: _, communication: __, ranksPerDevice: ___, ...plan } = build;
+  const { checkpoint: _, communication: __, ranksPerDevice: ___, theirs: ____, ...plan } = build;
   return plan;
 }
 
@@ -245,12 +290,23 @@ async function writeRanks(
   directory: string,
   { signal, onProgress }: BuildOptions,
   addon: NativeAddon,
-): Promise<Pick<EngineManifest, "tensorrt">> {
+): Promise<Pick<EngineManifest, "tensorrt"> & Partial<TrtLlmConfig>> {
   const { config, ranks, dtype, checkpoint, backend, ranksPerDevice, limits } = build;
   const { tensors } = checkpoint;
   const communication = build.communication !== "none";
   const weightBytes = build.perRank.reduce((sum, rank) => sum + rank.weightBytes, 0);
-  const compiling = { backend, communication, ranksPerDevice, ...limits, timings: timingsDirectory() };
+  // Its TensorRT, and its plugins with attention.
+  const installed = build.theirs && (await findTrtLlm());
+  const compiling = {
+    backend,
+    communication,
+    ranksPerDevice,
+    ...limits,
+    trtllmMaxInput: build.theirs?.maxInputLength ?? 0,
+    gatherContextLogits: build.theirs?.gatherContextLogits ?? false,
+    libraryPath: installed ? joined(installed.libraryPath, process.env) : "",
+    timings: timingsDirectory(),
+  };
   signal?.throwIfAborted();
   let task: ReturnType<NativeAddon["build"]> | undefined;
   let callbackError: { error: unknown } | undefined;
@@ -278,7 +334,11 @@ async function writeRanks(
     signal?.removeEventListener("abort", cancel);
   }
   if (callbackError) throw callbackError.error;
-  return facts === "" ? {} : { tensorrt: JSON.parse(facts) as TensorRtFacts };
+  if (facts === "") return {};
+  const tensorrt = JSON.parse(facts) as TensorRtFacts;
+  if (!build.trtllm) return { tensorrt };
+  const kraken = { ...build.trtllm.kraken, plugins: tensorrt.pluginLayers[0] ?? 0 };
+  return { tensorrt, ...build.trtllm, kraken, version: installed!.version };
 }
 
 function versionsOf(facts: TensorRtFacts | undefined, addon: NativeAddon): Record<string, string> {

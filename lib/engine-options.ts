@@ -46,9 +46,11 @@ export interface LoadOptions {
   /**
    * Where the ranks run. "none": as threads of this process. "process": as threads of a process of its own,
    * kraken-worker, so that whatever ends it rejects this engine's requests with ERR_RANK_LOST and leaves this process
-   * alone. Default "none"; of backend "tensorrt" always "process".
+   * alone. Default "none"; of backends "tensorrt" and "tensorrt-llm" always "process".
    */
   isolation?: Isolation | undefined;
+  /** Told the command that starts the ranks, for a backend whose ranks are processes (tensorrt-llm). */
+  onLaunch?: ((command: string) => void) | undefined;
   /** Ranks that share a GPU (backend "tensorrt"): for tests on fewer GPUs than ranks. Default 1. */
   ranksPerDevice?: number | undefined;
   /** Aborting rejects with the signal's reason. */
@@ -70,6 +72,7 @@ const known: readonly (keyof LoadOptions)[] = [
   "communication",
   "link",
   "isolation",
+  "onLaunch",
   "ranksPerDevice",
   "signal",
 ];
@@ -78,6 +81,7 @@ export interface ResolvedLoad {
   verify: boolean;
   backend: string | undefined;
   signal: AbortSignal | undefined;
+  onLaunch: ((command: string) => void) | undefined;
 }
 
 /** What can be checked before the engine directory is read. @throws ArgumentError ERR_OPTION */
@@ -92,12 +96,43 @@ export function resolveLoad(options: LoadOptions): ResolvedLoad {
   if (options.isolation !== undefined && options.isolation !== "none" && options.isolation !== "process") {
     throw optionError("isolation", '"none" or "process"', options.isolation);
   }
+  if (options.onLaunch !== undefined && typeof options.onLaunch !== "function") {
+    throw optionError("onLaunch", "a function", options.onLaunch);
+  }
   parseLink(options.link);
   return {
     verify: booleanOption("verify", options.verify, true),
     backend: options.backend,
     signal: signalOption(options.signal),
+    onLaunch: options.onLaunch,
   };
+}
+
+/** @throws ArgumentError ERR_OPTION for what TensorRT-LLM has no counterpart of, or more than the engine was built for */
+function checkTrtLlm({ build_config: built }: EngineManifest, options: LoadOptions): void {
+  for (const name of ["link", "threadsPerRank", "prefillChunk", "profile"] as const) {
+    if (options[name] === undefined || options[name] === false || options[name] === "none") continue;
+    throw new ArgumentError(
+      "ERR_OPTION",
+      `\`${name}\` has no counterpart with backend "tensorrt-llm": leave it out`,
+    );
+  }
+  if (options.isolation === "none") {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      '`isolation`: ranks of backend "tensorrt-llm" always have processes of their own; leave it out',
+    );
+  }
+  const limits = [
+    ["maxBatchSize", built?.max_batch_size],
+    ["maxStepTokens", built?.max_num_tokens],
+    ["maxSequenceLength", built?.max_seq_len],
+  ] as const;
+  for (const [name, most] of limits) {
+    const wanted = options[name];
+    if (typeof wanted !== "number" || most === undefined || wanted <= most) continue;
+    throw optionError(name, `at most the ${most} that the engine was built for`, wanted);
+  }
 }
 
 /** A GPU's driver and TensorRT may end their process. */
@@ -123,6 +158,8 @@ export function executorOptions(
   options: LoadOptions,
 ): NativeExecutorOptions {
   const { config, backend, ranks, dtype } = manifest;
+  const trtllm = backend === "tensorrt-llm";
+  if (trtllm) checkTrtLlm(manifest, options);
   const facts = backend === tensorrtName ? factsOf(directory, manifest.tensorrt) : undefined;
   const communication = manifest.communication !== "none";
   if (!communication && options.communication !== "none") {
@@ -140,7 +177,7 @@ export function executorOptions(
   }
   const length = integerOption("maxSequenceLength", options.maxSequenceLength, {
     min: 1,
-    fallback: facts?.maxSequenceLength ?? config.maxPositions,
+    fallback: facts?.maxSequenceLength ?? manifest.build_config?.max_seq_len ?? config.maxPositions,
   });
   if (length > config.maxPositions) {
     throw new ArgumentError(
@@ -153,7 +190,7 @@ export function executorOptions(
   const maxBatchSize = integerOption("maxBatchSize", options.maxBatchSize, {
     min: 1,
     max: 4096,
-    fallback: Math.min(8, facts?.maxBatchSize ?? 8),
+    fallback: Math.min(8, facts?.maxBatchSize ?? manifest.build_config?.max_batch_size ?? 8),
   });
   const maxStepTokens = integerOption("maxStepTokens", options.maxStepTokens, {
     min: 1,
@@ -192,7 +229,7 @@ export function executorOptions(
     kvCacheTokens: integerOption("kvCacheTokens", options.kvCacheTokens, chosen),
     prefixReuse: booleanOption("prefixReuse", options.prefixReuse, true),
     profile: booleanOption("profile", options.profile, false),
-    isolation: facts ? "process" : (options.isolation ?? "none"),
+    isolation: facts || trtllm ? "process" : (options.isolation ?? "none"),
     ranksPerDevice,
     backendConfig: facts ? JSON.stringify(facts) : "",
   };

@@ -53,6 +53,11 @@ export interface NativeBuildOptions {
   maxStepTokens: number;
   maxBatchSize: number;
   maxSequenceLength: number;
+  /** For TensorRT-LLM: tokens of the longest prompt, and whether it wants logits of all of them. 0: not for it. */
+  trtllmMaxInput: number;
+  gatherContextLogits: boolean;
+  /** Where the worker that compiles finds libraries first; "": where it always does. */
+  libraryPath: string;
   /** Directory of timings that are kept between builds. */
   timings: string;
 }
@@ -120,6 +125,17 @@ export interface NativeExecutorOptions {
   ranksPerDevice: number;
   /** What the manifest keeps for the backend, as JSON; "": nothing. */
   backendConfig: string;
+  /** With "process": what starts the ranks, where they are no threads of the worker. */
+  launch?: NativeLaunch;
+}
+
+/** A command that starts one process for each rank, as mpirun does. */
+export interface NativeLaunch {
+  command: readonly string[];
+  /** In addition to this process's. */
+  environment: Readonly<Record<string, string>>;
+  /** Until rank 0 has said hello. */
+  startTimeoutMs: number;
 }
 
 /** The executable that runs engines with `isolation: "process"`. */

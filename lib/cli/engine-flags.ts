@@ -17,6 +17,7 @@ export interface EngineFlags {
   isolation?: Isolation;
   ranksPerDevice?: number;
   verify?: boolean;
+  verbose?: true;
 }
 
 export function addEngineFlags(command: Command): void {
@@ -51,6 +52,7 @@ export function addEngineFlags(command: Command): void {
   addFlag(command, "--ranks-per-device <n>", "ranks that share a GPU, for tests (default: 1)", {
     parse: integer,
   });
+  addFlag(command, "--verbose", "tensorrt-llm: print the command that starts the ranks");
   command.option("--no-verify", "check the files' sizes only, not their checksums");
   // TensorRT-LLM's name for the argument.
   addFlag(command, "--engine-dir <dir>", "", { env: false, hidden: true });
@@ -78,6 +80,7 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     isolation,
     ranksPerDevice,
     verify,
+    verbose,
   } = flags;
   return {
     maxBatchSize,
@@ -90,6 +93,7 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     isolation,
     ranksPerDevice,
     verify,
+    ...(verbose && { onLaunch: (command: string) => context.stderr.write(`${command}\n`) }),
     signal: context.signal,
   };
 }

@@ -160,6 +160,8 @@ PlanOptions plan_options(const Napi::Object& given, const BuildOptions& weights)
   options.max_sequences = int_field(given, "maxBatchSize");
   options.max_rows = rows_of_step(options.max_sequences, options.max_tokens);
   options.max_context = int_field(given, "maxSequenceLength");
+  options.trtllm_max_input = int_field(given, "trtllmMaxInput");
+  options.gathers_context_logits = bool_field(given, "gatherContextLogits");
   options.timings = string_field(given, "timings");
   return options;
 }
@@ -179,9 +181,12 @@ Napi::Value build(const Napi::CallbackInfo& info) {
     options.directory = string_field(given, "directory");
 
     std::optional<Plans> plans;
-    if (string_field(given, "backend") == "tensorrt") {
+    if (string_field(given, "backend") != "cpu") {
       options.extension = "weights";
       plans.emplace(Plans{plan_options(given, options), find_worker()});
+      if (const std::string path = string_field(given, "libraryPath"); !path.empty()) {
+        set_variable(plans->worker.environment, "LD_LIBRARY_PATH", path);
+      }
     }
 
     auto task = std::make_shared<BuildTask>(env);

@@ -1,5 +1,6 @@
 #include "addon/executor_wrap.h"
 
+#include <chrono>
 #include <optional>
 #include <utility>
 
@@ -38,6 +39,20 @@ ExecutorOptions to_options(const Napi::Object& object) {
   return options;
 }
 
+// Ranks that a command starts, with more environment than this process has.
+void add_launch(const Napi::Object& launch, WorkerLaunch& worker) {
+  const auto words = launch.Get("command").As<Napi::Array>();
+  for (uint32_t i = 0; i < words.Length(); ++i) {
+    worker.command.push_back(words.Get(i).As<Napi::String>().Utf8Value());
+  }
+  const auto variables = launch.Get("environment").As<Napi::Object>();
+  for (const auto& [name, value] : variables) {
+    set_variable(worker.environment, name.As<Napi::String>().Utf8Value(),
+                 Napi::Value(value).As<Napi::String>().Utf8Value());
+  }
+  worker.start_timeout = std::chrono::milliseconds(int_field(launch, "startTimeoutMs"));
+}
+
 }  // namespace
 
 Napi::Function ExecutorWrap::define(Napi::Env env) {
@@ -69,6 +84,7 @@ Napi::Value ExecutorWrap::load(const Napi::CallbackInfo& info) {
     const Napi::Object options = info[0].As<Napi::Object>();
     std::optional<WorkerLaunch> worker;
     if (string_field(options, "isolation") == "process") worker = find_worker();
+    if (worker && options.Has("launch")) add_launch(options.Get("launch").As<Napi::Object>(), *worker);
     return ExecutorSession::load(env, to_options(options), std::move(worker), info[1].As<Napi::Function>());
   });
 }

@@ -37,7 +37,7 @@ Napi::Value plan(const Napi::CallbackInfo& info) {
     Napi::Object result = Napi::Object::New(env);
     Napi::Array ranks = Napi::Array::New(env);
     for (int rank = 0; rank < count; ++rank) {
-      const Graph graph = build_graph(config, {rank, count, true});
+      const Graph graph = backend.as_run(build_graph(config, {rank, count, true}));
       const size_t block_bytes = backend.kv_block_bytes(graph, dtype);
       const size_t element = dtype == DType::Int8 ? size_of(DType::BFloat16) : size_of(dtype);
       Napi::Object entry = Napi::Object::New(env);

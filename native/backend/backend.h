@@ -79,6 +79,8 @@ class Backend {
   virtual ~Backend() = default;
   virtual const char* name() const = 0;
   virtual Capability capability() const = 0;
+  // The Graph in the sizes it is run in, where the backend pads. The calls below take that one.
+  virtual Graph as_run(Graph graph) const { return graph; }
   // Tokens per KV block, and bytes of one block on the given rank (all layers).
   virtual int kv_block_tokens() const = 0;
   virtual size_t kv_block_bytes(const Graph& graph, DType dtype) const = 0;

@@ -40,7 +40,7 @@ template <typename Wire, typename T>
 void plan_fields(Wire& wire, T& options) {
   wire(options.directory, options.model_config, options.ranks, options.dtype, options.communication,
        options.ranks_per_device, options.max_tokens, options.max_sequences, options.max_rows,
-       options.max_context, options.timings);
+       options.max_context, options.trtllm_max_input, options.gathers_context_logits, options.timings);
 }
 
 template <typename Wire, typename T>

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -83,6 +84,8 @@ class Frame {
   void write(const RequestLimits& limits);
   void write(const Response& response);
   void write(const ExecutorStats& stats);
+  // Content that is written already.
+  void write(std::span<const uint8_t> bytes) { writer_.append(bytes); }
 
   size_t size() const { return writer_.size(); }
   // The whole of it, its length filled in. Throws ERR_OPTION beyond kMaxFrameBytes.

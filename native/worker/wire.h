@@ -40,6 +40,7 @@ class Writer {
     (put(values), ...);
   }
 
+  void append(std::span<const uint8_t> bytes) { raw(bytes.data(), bytes.size()); }
   size_t size() const { return bytes_.size(); }
   const std::vector<uint8_t>& bytes() const { return bytes_; }
   std::vector<uint8_t> take() && { return std::move(bytes_); }
@@ -102,6 +103,8 @@ class Reader {
   }
 
   bool at_end() const { return bytes_.empty(); }
+  // All that is left, unread: for who only passes it on.
+  std::span<const uint8_t> rest() { return std::exchange(bytes_, {}); }
   // Nothing may be left.
   void end() const {
     if (!at_end()) garbled(std::to_string(bytes_.size()) + " bytes too many");

@@ -175,6 +175,9 @@ describe("buildEngine", () => {
       maxStepTokens: 32,
       maxBatchSize: 4,
       maxSequenceLength: 64,
+      trtllmMaxInput: 0,
+      gatherContextLogits: false,
+      libraryPath: "",
     });
     assert.match(timings, /kraken-engine\/timings$/);
     assert.deepEqual(progress.slice(0, 3), ["weights 1/2", "weights 2/2", "plans 100/200"]);

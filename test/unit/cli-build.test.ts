@@ -121,6 +121,17 @@ describe("options", () => {
     });
   }
 
+  test("TensorRT-LLM's names for limits", async () => {
+    const { maxBatchSize, maxInputLength, maxPositions, maxStepTokens, gatherContextLogits } = await options(
+      ...["x", "--output", "y", "--max_batch_size", "32", "--max_input_len", "512", "--max_seq_len", "1024"],
+      ...["--max_num_tokens", "8192", "--gather_context_logits"],
+    );
+    assert.deepEqual(
+      [maxBatchSize, maxInputLength, maxPositions, maxStepTokens, gatherContextLogits],
+      [32, 512, 1024, 8192, true],
+    );
+  });
+
   test("TensorRT-LLM's names for directories", async () => {
     assert.deepEqual(await options("--checkpoint_dir", "x", "--output_dir", "y"), {
       checkpoint: "x",

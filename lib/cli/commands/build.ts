@@ -36,6 +36,8 @@ interface Flags {
   maxPositions?: number;
   maxBatchSize?: number;
   maxStepTokens?: number;
+  maxInputLen?: number;
+  gatherContextLogits?: true;
   ranksPerDevice?: number;
   random?: string;
   seed?: number;
@@ -78,9 +80,22 @@ export function addBuild(program: Command, context: Context): void {
   });
   addFlag(command, "--dtype <type>", "float32, bfloat16 or int8 (default: bfloat16)", { parse: dtype });
   addFlag(command, "--backend <name>", "cpu, tensorrt or tensorrt-llm (default: cpu)", { parse: backend });
-  addFlag(command, "--max-positions <n>", "longest context, if less than the model's", { parse: integer });
+  addFlag(command, "--max-positions <n>", "longest context, if less than the model's; also --max-seq-len", {
+    parse: integer,
+    aliases: ["--max-seq-len", "--max_seq_len"],
+  });
+  addFlag(command, "--max-input-len <n>", "tensorrt-llm: tokens of the longest prompt", {
+    parse: integer,
+    aliases: ["--max_input_len"],
+    env: false,
+  });
+  addFlag(command, "--gather-context-logits", "tensorrt-llm: what score() needs; prompts take longer", {
+    aliases: ["--gather_context_logits"],
+    env: false,
+  });
   addFlag(command, "--max-batch-size <n>", "tensorrt: most sequences at the same time (default: 8)", {
     parse: integer,
+    aliases: ["--max_batch_size"],
     env: false,
   });
   addFlag(command, "--max-step-tokens <n>", "tensorrt: most tokens of a step (default: 2048)", {
@@ -133,12 +148,13 @@ async function build(checkpoint: string | undefined, flags: Flags, context: Cont
   if (flags.output === undefined && !flags.dryRun) {
     throw new UsageError("--output is missing: the directory to create (or --dry-run to write nothing)");
   }
-  const { force, json: _, checkpointDir: __, ...options } = flags;
+  const { force, json: _, checkpointDir: __, maxInputLen, ...options } = flags;
   const { buildEngine } = await context.library.build();
   const bar = new ProgressBar(context.stderr, !flags.json);
   try {
     const result = await buildEngine({
       ...options,
+      maxInputLength: maxInputLen,
       checkpoint,
       overwrite: force,
       signal: context.signal,
@@ -194,8 +210,20 @@ function summary(result: BuildPlan | BuildSummary): string {
           .join(", "),
       ],
     );
+    if (result.trtllm) {
+      const { kraken, pretrained_config } = result.trtllm;
+      const attention = `${network.Attention ?? 0} GPTAttention with ${pretrained_config.num_attention_heads / ranks} heads`;
+      const padded = kraken.head_dim === pretrained_config.head_size ? "" : ` (${kraken.head_dim} padded)`;
+      rows.push([
+        "plugins",
+        `${kraken.plugins} of ours, ${attention} of ${pretrained_config.head_size}${padded}`,
+      ]);
+    }
     rows.push(["ranks", `${validRanks.join(", ")} are possible`]);
-    return `dry run, nothing was written\n${table(rows, "  ")}`;
+    const theirs = result.trtllm
+      ? `config.json for TensorRT-LLM\n${JSON.stringify(result.trtllm, null, 2)}\n`
+      : "";
+    return `dry run, nothing was written\n${table(rows, "  ")}${theirs}`;
   }
   const directory = relative("", result.directory) || ".";
   const shown = directory.startsWith("..") ? result.directory : directory;

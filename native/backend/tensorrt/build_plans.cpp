@@ -108,6 +108,8 @@ std::string build_plans_for(const TensorRt& tensorrt, const PluginsLibrary& plug
       request.dtype = options.dtype;
       request.limits = facts.limits;
       request.block_tokens = facts.block_tokens;
+      request.trtllm_max_input = options.trtllm_max_input;
+      request.gathers_context_logits = options.gathers_context_logits;
       request.device = device;
       request.timings = &timing_file.timings;
       request.progress = [&](double done) { return progress((rank + done) / options.ranks); };
@@ -126,7 +128,7 @@ std::string build_plans_for(const TensorRt& tensorrt, const PluginsLibrary& plug
 }  // namespace tensorrt
 
 std::string build_plans(const PlanOptions& options, const PlanProgress& progress) {
-  const tensorrt::Gpu& gpu = tensorrt::gpu(0);
+  const tensorrt::Gpu& gpu = tensorrt::gpu(options.trtllm_max_input > 0 ? 10 : 0);
   return tensorrt::build_plans_for(*gpu.tensorrt, gpu.plugins, parse_model_config(options.model_config),
                                    options, progress);
 }

@@ -87,6 +87,9 @@ struct PlanRequest {
   DType dtype = DType::BFloat16;
   StepLimits limits;
   int block_tokens = 0;
+  // As in PlanOptions.
+  int trtllm_max_input = 0;
+  bool gathers_context_logits = false;
   int device = 0;
   std::vector<std::byte>* timings = nullptr;  // the timing cache: read, and replaced by what was learned
   // Called from TensorRT's threads, one at a time, with the share that is done; false cancels (ERR_ABORTED).

@@ -8,6 +8,7 @@
 #include "backend/tensorrt/lowering.h"
 #include "backend/tensorrt/progress.h"
 #include "backend/tensorrt/trt_functions.h"
+#include "backend/trtllm/network/trtllm_parts.h"
 
 namespace kraken::tensorrt {
 namespace {
@@ -80,9 +81,14 @@ Plan build_plan(const TrtFunctions& functions, const PlanRequest& request) {
       request.dtype,           request.limits.max_tokens,  request.limits.max_sequences,
       request.limits.max_rows, request.limits.max_context, request.block_tokens};
   WeightStore weights(*request.weights);
+  trtllm::TrtLlmParts parts;
   try {
-    weights = lower(*request.graph, *request.weights, options, *network);
-    configure(*builder, options, *config);
+    if (request.trtllm_max_input > 0) {
+      weights = parts.lower(request, options, *builder, log, *network, *config);
+    } else {
+      weights = lower(*request.graph, *request.weights, options, *network);
+      configure(*builder, options, *config);
+    }
   } catch (const Error& error) {
     const std::string said = log.take();
     throw Error(error.code(), error.what() + (said.empty() ? "" : "; TensorRT says: " + said));

@@ -17,6 +17,10 @@ struct PlanOptions {
   bool communication = true;
   int ranks_per_device = 1;
   int max_tokens = 0, max_sequences = 0, max_rows = 0, max_context = 0;  // tensorrt::StepLimits
+  // For TensorRT-LLM's runtime instead of ours: tokens of the longest prompt, and whether it wants logits of
+  // all of them. 0: for ours.
+  int trtllm_max_input = 0;
+  bool gathers_context_logits = false;
   std::string timings;  // folder of timing caches; made where it is missing. Empty: none is kept
 };
 
