@@ -172,6 +172,8 @@ export interface NativeStats {
   weightBytes: number;
   kvBytes: number;
   activationBytes: number;
+  /** Why the engine takes no more requests: a rank was lost. "" while it takes them. */
+  closed: string;
 }
 
 export interface NativeExecutor {

@@ -187,6 +187,7 @@ Napi::Object to_javascript(Napi::Env env, const ExecutorStats& stats) {
     profile.Set(profile.Length(), times);
   }
   object.Set("profileMs", profile);
+  object.Set("closed", stats.closed);
   return object;
 }
 

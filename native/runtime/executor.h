@@ -99,6 +99,7 @@ struct ExecutorStats {
   uint64_t exchanges = 0;  // of each rank
   std::vector<std::map<std::string, double>> profile_ms;  // per rank, since the last call (profile only)
   size_t weight_bytes = 0, kv_bytes = 0, activation_bytes = 0;  // all ranks
+  std::string closed;  // why the engine takes no more requests; empty while it does. Not sent: each side knows
 };
 
 class Executor {
