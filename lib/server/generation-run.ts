@@ -41,10 +41,11 @@ export class GenerationRun {
     private readonly reply: FastifyReply,
   ) {
     this.#clock = service.metrics.request(performance.now() - reply.elapsedTime);
-    this.#span = service.tracing.start(request.routeOptions.url ?? "", request.headers, {
+    const route = request.routeOptions.url ?? "";
+    this.#span = service.tracing.start(`${request.method} ${route}`, request.headers, {
       "gen_ai.request.model": service.options.modelName,
       "http.request.method": request.method,
-      "http.route": request.routeOptions.url ?? "",
+      "http.route": route,
     });
   }
 

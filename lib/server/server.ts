@@ -31,6 +31,7 @@ import { informationRoutes } from "./routes/information.js";
 import { pageRoute } from "./routes/page.js";
 import { tokenRoutes } from "./routes/tokens.js";
 import type { Service } from "./service.js";
+import { onSocketClose } from "./socket-close.js";
 import { loadTracing } from "./tracing.js";
 import { validationError } from "./validation.js";
 
@@ -243,11 +244,18 @@ function watch(app: FastifyInstance, { options, host, metrics, answers }: Servic
   });
   app.addHook("onRequest", async (request, reply) => {
     // Not onResponse, which hears nothing of answers that nobody waited for.
+    // Nor "close" alone: a pipelined answer whose turn never came has no socket to close.
     answers.enter();
-    reply.raw.once("close", () => {
+    let ended = false;
+    const end = () => {
+      if (ended) return;
+      ended = true;
+      heedless();
       answers.leave();
       report(request, reply);
-    });
+    };
+    const heedless = onSocketClose(request.raw.socket, () => setImmediate(end));
+    reply.raw.once("close", end);
   });
   const report = (request: FastifyRequest, reply: FastifyReply) => {
     const route = request.routeOptions.url ?? "unknown";

@@ -8,11 +8,10 @@ import { version } from "../version.js";
 import type { ApiError } from "./errors.js";
 
 export interface RequestSpan {
-  event(name: string): void;
   end(attributes: Record<string, string | number>, error?: ApiError): void;
 }
 
-const nothing: RequestSpan = { event() {}, end() {} };
+const nothing: RequestSpan = { end() {} };
 
 export interface Tracing {
   /** Begins a span, a child of the one that the request's headers name. */
@@ -37,7 +36,6 @@ export async function loadTracing(): Promise<Tracing> {
           propagation.extract(context.active(), headers),
         );
       return {
-        event: (event) => void span.addEvent(event),
         end(more, error) {
           span.setAttributes(more);
           if (error) {
