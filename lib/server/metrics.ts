@@ -99,6 +99,11 @@ export class Metrics {
     "From the start of each all-reduce to its arrival, hidden or not.",
     "rank",
   );
+  readonly #hidden = this.#counter(
+    "all_reduce_hidden_seconds_total",
+    "Of these, time in which the rank did something else.",
+    "rank",
+  );
   readonly #exposed = this.#counter(
     "all_reduce_exposed_seconds_total",
     "Time ranks waited for all-reduces: what nothing hid.",
@@ -175,6 +180,7 @@ export class Metrics {
     set(this.#stepSeconds, stats.stepMsTotal / 1000);
     set(this.#exchanges, stats.exchanges);
     setRanks(this.#allReduce, stats.collectiveMs);
+    setRanks(this.#hidden, stats.hiddenMs);
     setRanks(this.#exposed, stats.exposedMs);
   }
 

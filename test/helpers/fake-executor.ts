@@ -69,6 +69,7 @@ export class FakeExecutor implements NativeExecutor {
       closed: this.closed,
       exposedMs: [1, 2],
       collectiveMs: [3, 4],
+      hiddenMs: [1, 1],
     } as NativeStats;
   }
 

@@ -49,6 +49,10 @@ const stats = Type.Object(
       ...numbers,
       description: "Of each rank since load: from the start of each exchange to its arrival, hidden or not.",
     }),
+    hiddenMs: Type.Unsafe<number[]>({
+      ...numbers,
+      description: "Of each rank since load: of these, milliseconds in which it did something else.",
+    }),
     exposedMs: Type.Unsafe<number[]>({
       ...numbers,
       description: "Of each rank since load: milliseconds waited for collectives.",
@@ -174,6 +178,7 @@ export function informationRoutes(app: FastifyInstance, { host, metrics, options
         kvBlocksUsed: now.kvBlocksUsed,
         stepMsTotal: now.stepMsTotal,
         collectiveMs: now.collectiveMs,
+        hiddenMs: now.hiddenMs,
         exposedMs: now.exposedMs,
       };
     },
