@@ -165,6 +165,7 @@ export async function createServer(engine: Engine, options: ServerOptions = {}):
   };
   await describe(app, resolved.apiKeys.length > 0);
   guard(app, resolved);
+  app.addHook("onRequest", async (request) => checkRoute(app, request)); // before a body is read
   watch(app, service);
   informationRoutes(app, service);
   completionRoutes(app, service);
@@ -214,21 +215,24 @@ function makeApp(options: ResolvedOptions, log: pino.Logger): FastifyInstance {
     if (answer.code === "ERR_INTERNAL") request.log.error({ err: error }, "a request failed");
     return reply.code(answer.status).headers(answer.headers).send(answer.body());
   });
-  app.setNotFoundHandler((request, reply) => {
-    const [path = ""] = request.url.split("?", 1);
-    const route = /^\/v1\/models\/[^/]+$/.test(path) ? "/v1/models/:model" : path;
-    const methods = (["GET", "POST"] as const).filter((method) => app.hasRoute({ url: route, method }));
-    const answer =
-      methods.length > 0
-        ? new ApiError("ERR_METHOD", `${path} wants ${methods.join(" or ")}`)
-        : new ApiError(
-            "ERR_NOT_FOUND",
-            `there is no ${path.slice(0, 100)} here; /openapi.json lists what is`,
-          );
-    if (methods.length > 0) reply.header("allow", methods.join(", "));
-    return reply.code(answer.status).send(answer.body());
-  });
   return app;
+}
+
+/** @throws ApiError for a route or method that there is not */
+function checkRoute(app: FastifyInstance, request: FastifyRequest): void {
+  if (!request.is404) return;
+  const [path = ""] = request.url.split("?", 1);
+  const url = /^\/v1\/models\/[^/]+$/.test(path) ? "/v1/models/:model" : path;
+  const methods = (["GET", "POST"] as const).filter((method) => app.hasRoute({ url, method }));
+  if (methods.length === 0) {
+    throw new ApiError(
+      "ERR_NOT_FOUND",
+      `there is no ${path.slice(0, 100)} here; /openapi.json lists what is`,
+    );
+  }
+  throw new ApiError("ERR_METHOD", `${path.slice(0, 100)} wants ${methods.join(" or ")}`, {
+    headers: { allow: methods.join(", ") },
+  });
 }
 
 /** Request ids, the log's line for each request, and counts of answers. */

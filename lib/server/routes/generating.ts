@@ -8,6 +8,6 @@ export const streamed = ($id: string) => ({
   description: "The whole; or with `stream` server-sent events, each a chunk of it, the last one [DONE].",
   content: {
     "application/json": { schema: { $ref: `${$id}#` } },
-    "text/event-stream": { schema: { type: "string" } },
+    "text/event-stream": { schema: { description: "Events, each with a chunk as its data." } },
   },
 });

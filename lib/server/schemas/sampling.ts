@@ -61,7 +61,7 @@ export const samplingFields = {
     maximum: 1,
   }),
   repetition_penalty: number("Above 1: less of what was said already. Default 1.", {
-    exclusiveMinimum: 0,
+    minimum: 0.01, // logits are divided by it, and must stay finite
     maximum: 10,
   }),
   min_tokens: integer("Nothing ends the output before that many tokens. Default 0.", {
