@@ -56,7 +56,7 @@ test("schemathesis", async (t) => {
       "--phases=coverage,fuzzing",
       "--no-color",
     ],
-    { encoding: "utf8", timeout: 240_000 },
+    { encoding: "utf8", timeout: 240_000, cwd: tiny.directory }, // it leaves files where it runs
   );
   if (status !== 0) console.error(stdout);
   assert.equal(status, 0);
