@@ -61,6 +61,12 @@ foreach(major 10 11)
   endforeach()
 endforeach()
 
+# TensorRT for RTX, for tests: it compiles networks to plans on a machine without a GPU.
+set(KRAKEN_TENSORRT_RTX "")
+if(EXISTS "${KRAKEN_TOOLCHAIN}/tensorrt-rtx/include/NvInfer.h")
+  set(KRAKEN_TENSORRT_RTX "${KRAKEN_TOOLCHAIN}/tensorrt-rtx/include")
+endif()
+
 if(CMAKE_SCRIPT_MODE_FILE)
   foreach(name KRAKEN_NVCC KRAKEN_TENSORRT_10 KRAKEN_TENSORRT_11)
     if(${name})

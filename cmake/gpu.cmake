@@ -72,4 +72,23 @@ if(KRAKEN_GPU_BUILT)
     target_link_options(${target} PRIVATE -Wl,--no-undefined -Wl,--exclude-libs,ALL)
     set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CUDA CUDA_RUNTIME_LIBRARY Static)
   endforeach()
+
+  # --- libkraken_tensorrt: what needs TensorRT's headers of the backend, once for each major; opened at run time -------
+  set(kraken_tensorrt_sources native/base/dtype.cpp)
+  foreach(name layers lowering network plugin_layers weight_store)
+    list(APPEND kraken_tensorrt_sources native/backend/tensorrt/${name}.cpp)
+  endforeach()
+  list(TRANSFORM kraken_tensorrt_sources PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+  foreach(major ${kraken_tensorrt_majors})
+    set(target kraken_tensorrt_trt${major})
+    add_library(${target} SHARED ${kraken_tensorrt_sources})
+    target_include_directories(${target} PRIVATE native)
+    target_include_directories(${target} SYSTEM PRIVATE
+      ${KRAKEN_TENSORRT_${major}} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+    target_link_libraries(${target} PRIVATE kraken_options ${CMAKE_DL_LIBS})
+    # The headers deprecate what older libraries of the same major lack a successor for.
+    target_compile_options(${target} PRIVATE -Wno-deprecated-declarations)
+    target_link_options(${target} PRIVATE -Wl,--no-undefined -Wl,--exclude-libs,ALL)
+    set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CUDA CUDA_RUNTIME_LIBRARY Static)
+  endforeach()
 endif()

@@ -53,6 +53,7 @@ export interface BuildOptions {
   maxPositions?: number | undefined;
   /** Aborting rejects with the signal's reason and leaves nothing behind. */
   signal?: AbortSignal | undefined;
+  /** Called now and then while weights are written and files are summed. */
   onProgress?: ((progress: BuildProgress) => void) | undefined;
   /** Only plan: nothing is written. */
   dryRun?: boolean | undefined;

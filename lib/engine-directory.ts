@@ -15,6 +15,7 @@ export const formatVersion = 1;
 export const manifestName = "config.json";
 const formatName = "kraken-engine";
 
+/** What turns text into ids; absent in an engine that takes ids only. */
 export type EngineTokenizer =
   /** tokenizer.json lies in the directory, and tokenizer_config.json where the checkpoint had one. */
   | { kind: "file"; file: string; configFile?: string }
@@ -23,12 +24,14 @@ export type EngineTokenizer =
   /** One token per byte. */
   | { kind: "bytes" };
 
+/** A file of an engine directory, as its manifest records it. */
 export interface EngineFile {
   bytes: number;
   /** Lower-case hex. */
   sha256: string;
 }
 
+/** An engine directory's config.json: what was built, from what, and by which versions. */
 export interface EngineManifest {
   format: typeof formatName;
   formatVersion: number;

@@ -13,11 +13,13 @@ import type { RequestTable } from "./requests.js";
 import { type GenerateOptions, resolveSampling } from "./sampling.js";
 import type { Tokenizer } from "./tokenizer.js";
 
+/** Options of `score()` and `logits()`. */
 export interface ScoreOptions {
   /** Aborting rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
 
+/** What `score()` gives. */
 export interface ScoreResult {
   tokens: number[];
   /** Natural logarithm of each token's probability given those before it; null for the first. */
@@ -26,11 +28,12 @@ export interface ScoreResult {
   perplexity: number;
 }
 
+/** What `logits()` gives. */
 export interface LogitsResult {
   /** One for each token of the prompt. */
   rows: number;
   vocabSize: number;
-  /** [rows, vocabSize]: row i holds the logits of the token after token i. */
+  /** Shape `[rows, vocabSize]`; row i holds the logits of the token after token i. */
   data: Float32Array;
 }
 
@@ -40,6 +43,7 @@ export interface EngineStats extends NativeStats {
   pending: number;
 }
 
+/** Options of `dispose()`. */
 export interface DisposeOptions {
   /** Wait for what runs instead of cancelling it. Default false. */
   drain?: boolean | undefined;
@@ -224,6 +228,7 @@ export class Engine implements AsyncDisposable {
     return this.#closing;
   }
 
+  /** For `await using`: `dispose()` without draining. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }

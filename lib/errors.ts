@@ -70,8 +70,10 @@ export type RuntimeErrorCode =
   /** A bug of ours; please report it with `kraken doctor`. */
   | "ERR_INTERNAL";
 
+/** Every code; none is ever given another meaning. */
 export type KrakenErrorCode = CheckpointErrorCode | ArgumentErrorCode | EngineErrorCode | RuntimeErrorCode;
 
+/** What this library throws and rejects with: a stable `code`, and a message that says what was expected and what was given. */
 export class KrakenError<Code extends KrakenErrorCode = KrakenErrorCode> extends Error {
   override readonly name: string = "KrakenError";
   readonly code: Code;

@@ -14,6 +14,7 @@ import {
   SampleStream,
 } from "./sample-stream.js";
 
+/** What a request took, in milliseconds. */
 export interface GenerationTiming {
   /** Milliseconds from the call of generate() to the first token in JavaScript; NaN without a token. */
   ttftMs: number;
@@ -32,6 +33,8 @@ export interface GenerationTiming {
 /** Sample 0, and with `n` > 1 all of them. */
 export interface GenerationResult extends SampleResult {
   promptTokens: number;
+  /** Of these, tokens whose keys and values an earlier request had left in memory (option `prefixReuse`). */
+  cachedTokens: number;
   /** The seed that gives this text again. */
   seed: number | bigint;
   timing: GenerationTiming;
@@ -49,9 +52,11 @@ export interface GenerationResult extends SampleResult {
  * - One that is neither iterated nor awaited runs to its end; if it fails, nobody is told.
  */
 export interface Generation extends AsyncIterable<GenerationEvent>, PromiseLike<GenerationResult> {
+  /** As Promise's. */
   catch<T = never>(
     onRejected?: ((reason: unknown) => T | PromiseLike<T>) | null,
   ): Promise<GenerationResult | T>;
+  /** As Promise's. */
   finally(onFinally?: (() => void) | null): Promise<GenerationResult>;
   /** Ends it where it is; the result has finishReason "cancelled". Without effect once it has ended. */
   cancel(): void;
@@ -90,6 +95,7 @@ export class ActiveGeneration implements Generation, Consumer {
   #engineTtftMs = Number.NaN;
   #queueMs: number | undefined;
   #preemptions = 0;
+  #cachedTokens = 0;
 
   #settled = false;
   #failure: { error: unknown } | undefined;
@@ -175,6 +181,7 @@ export class ActiveGeneration implements Generation, Consumer {
   receive(response: NativeResponse): void {
     if (this.#settled) return;
     if (response.queueMs !== undefined) this.#queueMs ??= response.queueMs;
+    if (response.sample === 0) this.#cachedTokens = response.cachedTokens ?? this.#cachedTokens;
     if (response.finish !== "") this.#preemptions += response.preemptions ?? 0;
     const sample = this.#samples[response.sample];
     const event = sample?.push(response);
@@ -227,6 +234,7 @@ export class ActiveGeneration implements Generation, Consumer {
     this.#resolve({
       ...(all[0] ?? { text: "", tokens: [], finishReason: "cancelled" }),
       promptTokens: request?.native.prompt.length ?? 0,
+      cachedTokens: this.#cachedTokens,
       seed: request?.seed ?? 0,
       timing: {
         ttftMs: this.#firstAt - this.#started,

@@ -6,7 +6,15 @@ export {
   type BuildSummary,
   buildEngine,
 } from "./build.js";
-export type { CheckpointIndex } from "./checkpoint/checkpoint-index.js";
+export type {
+  CheckpointIndex,
+  ConstantTensor,
+  FileTensor,
+  RandomTensor,
+  StoredDType,
+  TensorView,
+  TokenizerSource,
+} from "./checkpoint/checkpoint-index.js";
 export {
   type DisposeOptions,
   Engine,
@@ -30,9 +38,21 @@ export {
   type RuntimeErrorCode,
 } from "./errors.js";
 export type { Generation, GenerationResult, GenerationTiming } from "./generation.js";
-export type { Activation, Architecture, DType, ModelConfig } from "./model-config.js";
+export type {
+  Activation,
+  Architecture,
+  CommonConfig,
+  DType,
+  GptConfig,
+  KrakenConfig,
+  LadderConfig,
+  ModelConfig,
+  NormConfig,
+  ParallelConfig,
+  PositionConfig,
+} from "./model-config.js";
 export type { Prompt } from "./prompt.js";
 export type { FinishReason, GenerationEvent, SampleResult, TokenLogprob } from "./sample-stream.js";
 export type { GenerateOptions } from "./sampling.js";
-export type { Tokenizer } from "./tokenizer.js";
+export type { DecodeOptions, EncodeOptions, StreamDecoder, StreamOptions, Tokenizer } from "./tokenizer.js";
 export { version } from "./version.js";

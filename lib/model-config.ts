@@ -5,15 +5,19 @@
  */
 import { CheckpointError } from "./errors.js";
 
+/** How a layer's attention and MLP are joined, and what is exchanged between ranks. */
 export type Architecture = "kraken" | "gpt" | "parallel" | "ladder";
 /**
  * An engine's dtype. int8: matrices are int8 with a scale for each output channel, and so are, token by token, the
  * activations they multiply; everything else is as in bfloat16.
  */
 export const dtypes = ["float32", "bfloat16", "int8"] as const;
+/** In what an engine computes and keeps its weights. */
 export type DType = (typeof dtypes)[number];
+/** The MLP's; `swiglu` has a gate, hence a third matrix. */
 export type Activation = "gelu_tanh" | "gelu_erf" | "swiglu";
 
+/** Every norm of a model. */
 export interface NormConfig {
   kind: "layer" | "rms";
   /** Added to the variance before the square root. */
@@ -21,6 +25,7 @@ export interface NormConfig {
   bias: boolean;
 }
 
+/** How a model knows where a token stands. */
 export type PositionConfig =
   | { kind: "learned" }
   | {
@@ -34,7 +39,8 @@ export type PositionConfig =
       frequencyScale?: number[];
     };
 
-interface CommonConfig {
+/** What all architectures have. */
+export interface CommonConfig {
   layers: number;
   /** d: width of a residual stream. */
   hiddenSize: number;
@@ -55,6 +61,7 @@ interface CommonConfig {
   tiedHead: boolean;
 }
 
+/** N parallel residual streams: one overlapped all-reduce a layer. */
 export interface KrakenConfig extends CommonConfig {
   architecture: "kraken";
   /** N: parallel residual streams. */
@@ -62,18 +69,22 @@ export interface KrakenConfig extends CommonConfig {
   /** Whether the final conjunction Linear (N·d → d) has a bias. */
   conjunctionBias: boolean;
 }
+/** The standard transformer: two blocking all-reduces a layer. */
 export interface GptConfig extends CommonConfig {
   architecture: "gpt";
 }
+/** Attention and MLP side by side, as in GPT-J: one blocking all-reduce a layer. */
 export interface ParallelConfig extends CommonConfig {
   architecture: "parallel";
   /** true (GPT-NeoX): attention and MLP each have their own norm of the block's input; false (GPT-J): one for both. */
   separateNorms: boolean;
 }
+/** Ladder-Residual: every module reads the stream without the one right before it; two overlapped all-reduces a layer. */
 export interface LadderConfig extends CommonConfig {
   architecture: "ladder";
 }
 
+/** Everything that decides a model's shape, by architecture. */
 export type ModelConfig = KrakenConfig | GptConfig | ParallelConfig | LadderConfig;
 
 /** N of a Kraken, 1 for every other architecture. */

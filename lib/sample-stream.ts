@@ -3,6 +3,7 @@ import type { NativeResponse } from "./native.js";
 import { StopStrings } from "./stop-strings.js";
 import type { Tokenizer } from "./tokenizer.js";
 
+/** A token and how likely it was. */
 export interface TokenLogprob {
   token: number;
   /** Natural logarithm of the model's probability. */
@@ -26,8 +27,10 @@ export interface GenerationEvent {
   alternatives?: TokenLogprob[];
 }
 
+/** `stop`: an end-of-text or stop token, or a stop string; `length`: the most tokens allowed; `cancelled`: ended by the caller. */
 export type FinishReason = "stop" | "length" | "cancelled";
 
+/** One continuation. */
 export interface SampleResult {
   text: string;
   /** Generated token ids, without the stop token that ended them. */

@@ -12,6 +12,7 @@ import {
   signalOption,
 } from "./options.js";
 
+/** How `generate()` draws tokens, and when it ends. */
 export interface GenerateOptions {
   /** Most tokens to generate, at least 1. Default: 256, or what is left of the context if that is less. */
   maxTokens?: number | undefined;

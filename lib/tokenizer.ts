@@ -8,6 +8,7 @@ import { byteTokenizer } from "./tokenizer/bytes.js";
 import { gpt2Tokenizer } from "./tokenizer/gpt2.js";
 import { fileTokenizer } from "./tokenizer/huggingface.js";
 
+/** Options of `encode()`. */
 export interface EncodeOptions {
   /** Put the tokens that begin a text (and what else the tokenizer's post-processor adds) around it. Default true. */
   addSpecialTokens?: boolean;
@@ -18,11 +19,13 @@ export interface EncodeOptions {
   parseSpecialTokens?: boolean;
 }
 
+/** Options of `decode()`. */
 export interface DecodeOptions {
   /** Leave out tokens that are not text, such as the end of it. Default true. */
   skipSpecialTokens?: boolean;
 }
 
+/** Options of `stream()`. */
 export interface StreamOptions extends DecodeOptions {
   /**
    * Ids that the stream continues, normally the prompt's. Without them the stream begins a text, and a SentencePiece
@@ -39,6 +42,7 @@ export interface StreamDecoder {
   flush(): string;
 }
 
+/** Text to token ids and back. */
 export interface Tokenizer {
   /** Ids run from 0 to below this; the model's vocabulary may be padded beyond, with ids that are no text. */
   readonly vocabSize: number;

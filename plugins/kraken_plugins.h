@@ -18,7 +18,7 @@ extern "C" {
 
 #define KRAKEN_PLUGINS_NAMESPACE "kraken"
 /* Of this interface; kraken_plugins_interface() must return the same. */
-#define KRAKEN_PLUGINS_INTERFACE 1
+#define KRAKEN_PLUGINS_INTERFACE 2
 
 int32_t kraken_plugins_interface(void);
 const char* kraken_plugins_version(void);       /* of the package: "0.1.0" */
@@ -60,19 +60,57 @@ void kraken_communicator_destroy(kraken_communicator* communicator);
 /* 0 while all is well; else kraken_plugins_last_error() says what was lost. Ask after a step has been waited
  * for. */
 int32_t kraken_communicator_status(const kraken_communicator* communicator);
-/* "peer memory", "peer memory and NCCL 2.32" … */
+/* From any thread, when a rank is known to be lost (its process has ended, say): collectives that wait for it
+ * on the device end at once instead of when their time is up, and NCCL's, which would wait for ever, end at
+ * all. The outputs are undefined from then on, and kraken_communicator_status() names the rank. */
+void kraken_communicator_abort(kraken_communicator* communicator, int32_t lost_rank);
+/* "peer memory", "multicast peer memory", "peer memory and NCCL 2.32" … */
 const char* kraken_communicator_transport(const kraken_communicator* communicator);
 
-/* Plugins of an execution context belong to the communicator that is bound to the thread which creates it:
+/* --- key/value caches: one per rank, of all its layers
+ * --------------------------------------------- */
+
+typedef struct kraken_kv_cache kraken_kv_cache;
+
+enum kraken_element { KRAKEN_FLOAT32 = 0, KRAKEN_FLOAT16 = 1, KRAKEN_BFLOAT16 = 2 };
+
+typedef struct kraken_kv_cache_options {
+  int32_t struct_size; /* sizeof(kraken_kv_cache_options) */
+  int32_t element;     /* of the attention's tensors, an enum kraken_element */
+  int32_t layers;
+  int32_t heads; /* key/value heads of this rank: its ways times those of a way */
+  int32_t head_dim;
+  int32_t block_tokens; /* a power of two up to 4096 */
+  int32_t blocks;       /* block tables hold numbers below it */
+} kraken_kv_cache_options;
+
+/* Bytes of device memory that such a cache takes: a block's times `blocks`. Negative: bad options. */
+int64_t kraken_kv_cache_bytes(const kraken_kv_cache_options* options);
+/* On the device that is current. Needs no clearing between uses. */
+kraken_kv_cache* kraken_kv_cache_create(const kraken_kv_cache_options* options);
+/* When no work that reads it is in flight, and no execution context that was bound to it is left. Null:
+ * nothing. */
+void kraken_kv_cache_destroy(kraken_kv_cache* cache);
+
+/* --- binding: what the plugins of an execution context work with
+ * ------------------------------------------------ */
+
+/* Plugins of an execution context belong to what is bound to the thread which creates it:
  *
- *   kraken_communicator_bind(communicator);
+ *   kraken_bind(&binding);
  *   context = engine->createExecutionContext(…);
- *   plugins = kraken_communicator_unbind();
+ *   plugins = kraken_unbind();
  *
- * unbind returns how many plugins were attached in between: as many as the engine has, or it was built
- * elsewhere than on this thread and would silently compute without its peers. */
-void kraken_communicator_bind(kraken_communicator* communicator);
-int32_t kraken_communicator_unbind(void);
+ * unbind returns how many plugins were attached in between, whatever their kind: as many as the engine has,
+ * or it was built elsewhere than on this thread and would silently compute without its peers and its past. */
+typedef struct kraken_binding {
+  kraken_communicator* communicator; /* null: plugins exchange nothing */
+  kraken_kv_cache* kv_cache;         /* null: attention is over the step's own tokens */
+} kraken_binding;
+
+/* Copies what it is given. Null, or nothing in it: nothing is bound, and nothing counted. */
+void kraken_bind(const kraken_binding* binding);
+int32_t kraken_unbind(void);
 
 #ifdef __cplusplus
 }

@@ -6,13 +6,15 @@
 #include <string>
 
 #include "all_reduce_plugin/all_reduce_plugin.h"
+#include "attention_plugin/attention_plugin.h"
+#include "binding/binding.h"
 #include "common/creator.h"
 #include "common/log.h"
-#include "communicator/binding.h"
 #include "communicator/make_communicator.h"
 #include "join_add_plugin/join_add_plugin.h"
 #include "join_norm_plugin/join_norm_plugin.h"
 #include "kraken_plugins.h"
+#include "kv_cache/kv_cache.h"
 #include "start_norm_plugin/start_norm_plugin.h"
 
 #define KRAKEN_EXPORT extern "C" __attribute__((visibility("default")))
@@ -22,6 +24,10 @@ using namespace kraken::plugins;
 struct kraken_communicator {
   std::unique_ptr<DeviceCommunicator> communicator;
   std::string transport;
+};
+
+struct kraken_kv_cache {
+  KvCache cache;
 };
 
 // --- for TensorRT
@@ -36,8 +42,9 @@ KRAKEN_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& cou
   static Creator<JoinNormPlugin> join_norm;
   static Creator<JoinAddPlugin> join_add;
   static Creator<AllReducePlugin> all_reduce;
-  static const std::array<nvinfer1::IPluginCreatorInterface*, 4> creators = {&start_norm, &join_norm,
-                                                                             &join_add, &all_reduce};
+  static Creator<AttentionPlugin> attention;
+  static const std::array<nvinfer1::IPluginCreatorInterface*, 5> creators = {
+      &start_norm, &join_norm, &join_add, &all_reduce, &attention};
   count = static_cast<int32_t>(creators.size());
   return creators.data();
 }
@@ -87,14 +94,36 @@ KRAKEN_EXPORT int32_t kraken_communicator_status(const kraken_communicator* comm
   });
 }
 
+KRAKEN_EXPORT void kraken_communicator_abort(kraken_communicator* communicator, int32_t lost_rank) {
+  communicator->communicator->abort(lost_rank);
+}
+
 KRAKEN_EXPORT const char* kraken_communicator_transport(const kraken_communicator* communicator) {
   return communicator->transport.c_str();
 }
 
-KRAKEN_EXPORT void kraken_communicator_bind(kraken_communicator* communicator) {
-  bind_communicator(communicator == nullptr ? nullptr : communicator->communicator.get());
+KRAKEN_EXPORT int64_t kraken_kv_cache_bytes(const kraken_kv_cache_options* options) {
+  return guarded("key/value cache", int64_t{-1}, [&] { return KvCache::bytes_of(*options); });
 }
 
-KRAKEN_EXPORT int32_t kraken_communicator_unbind() {
-  return unbind_communicator();
+KRAKEN_EXPORT kraken_kv_cache* kraken_kv_cache_create(const kraken_kv_cache_options* options) {
+  return guarded("key/value cache", static_cast<kraken_kv_cache*>(nullptr),
+                 [&] { return new kraken_kv_cache{KvCache(*options)}; });
+}
+
+KRAKEN_EXPORT void kraken_kv_cache_destroy(kraken_kv_cache* cache) {
+  delete cache;
+}
+
+KRAKEN_EXPORT void kraken_bind(const kraken_binding* binding) {
+  Binding bound;
+  if (binding != nullptr && binding->communicator != nullptr) {
+    bound.communicator = binding->communicator->communicator.get();
+  }
+  if (binding != nullptr && binding->kv_cache != nullptr) bound.kv_cache = &binding->kv_cache->cache;
+  bind(bound);
+}
+
+KRAKEN_EXPORT int32_t kraken_unbind() {
+  return unbind();
 }

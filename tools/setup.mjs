@@ -87,8 +87,9 @@ const requirements = [
     apt: "libgtest-dev",
     dnf: "gtest-devel",
     brew: "googletest",
+    forTests: true,
   },
-];
+].filter(({ forTests }) => !(forTests && asPackage));
 
 function installMissing() {
   const missing = requirements.filter((requirement) => !requirement.found());

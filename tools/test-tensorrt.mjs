@@ -1,7 +1,8 @@
 /**
  * `npm run test:tensorrt`: what can be known of the GPU code without a GPU. Brings the toolchain and the TensorRT libraries
- * (about 1.3 GB the first time), builds the plugins for all GPU architectures, runs them on the host, and builds networks
- * with them in the real TensorRT 10 and 11. Without the registries it fails: nothing it tests can be tested otherwise.
+ * (about 1.4 GB the first time), builds the plugins for all GPU architectures, runs them on the host, builds networks with
+ * them in the real TensorRT 10 and 11, and compiles networks without them in TensorRT for RTX. Without the registries it
+ * fails: nothing it tests can be tested otherwise.
  */
 import { spawnSync } from "node:child_process";
 import { dirname, join } from "node:path";

@@ -25,6 +25,7 @@
  */
 import type { ModelConfig } from "../model-config.js";
 
+/** In what a checkpoint may keep its tensors. */
 export type StoredDType = "float32" | "float16" | "bfloat16";
 
 /** Elements of a tensor in a file: element (i, j, …) lies at byte `offset + size * (i·strides[0] + j·strides[1] + …)`. */
@@ -58,6 +59,7 @@ export interface ConstantTensor {
   shape: number[];
 }
 
+/** Where a tensor's elements come from. */
 export type TensorView = FileTensor | RandomTensor | ConstantTensor;
 
 /** How text becomes token ids for this model. */
@@ -69,6 +71,7 @@ export type TokenizerSource =
   /** One token per byte. */
   | { kind: "bytes" };
 
+/** A checkpoint that was opened, not loaded: its model, and where each tensor lies. */
 export interface CheckpointIndex {
   /** Short description of where it came from, e.g. "PyTorch checkpoint of the Kraken trainer". */
   description: string;

@@ -243,6 +243,7 @@ const emptyResult = (prompt: Int32Array): GenerationResult => ({
   tokens: [],
   finishReason: "length",
   promptTokens: prompt.length,
+  cachedTokens: 0,
   seed: 0,
   timing: {
     ttftMs: Number.NaN,

@@ -90,6 +90,8 @@ export class Metrics {
   ];
   readonly #promptTokens = this.#counter("prompt_tokens_total", "Prompt tokens computed.");
   readonly #generationTokens = this.#counter("generation_tokens_total", "Tokens generated.");
+  readonly #prefixQueries = this.#counter("prefix_cache_queries_total", "Prompt tokens looked up in the cache.");
+  readonly #prefixHits = this.#counter("prefix_cache_hits_total", "Of these, tokens that were in it.");
   readonly #preemptions = this.#counter("num_preemptions_total", "Sequences set back for want of memory.");
   readonly #steps = this.#counter("engine_steps_total", "Steps of the engine.");
   readonly #stepSeconds = this.#counter("engine_step_seconds_total", "Time in steps.");
@@ -175,6 +177,8 @@ export class Metrics {
     this.#cacheInfo.set({ block_size: stats.kvBlockTokens, blocks: stats.kvBlocks }, 1);
     set(this.#promptTokens, stats.promptTokens);
     set(this.#generationTokens, stats.generatedTokens);
+    set(this.#prefixQueries, stats.prefixQueryTokens);
+    set(this.#prefixHits, stats.prefixHitTokens);
     set(this.#preemptions, stats.preemptions);
     set(this.#steps, stats.steps);
     set(this.#stepSeconds, stats.stepMsTotal / 1000);

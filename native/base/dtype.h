@@ -29,5 +29,7 @@ inline uint16_t float_to_bfloat16(float value) {
 }
 
 float float16_to_float(uint16_t bits);
+// Round to nearest, ties to even; what is too large becomes infinite, NaN stays NaN.
+uint16_t float_to_float16(float value);
 
 }  // namespace kraken

@@ -64,17 +64,22 @@ FieldReader::FieldReader(const nvinfer1::PluginFieldCollection* fields) {
   used_.assign(fields_.size(), false);
 }
 
-const PluginField& FieldReader::find(const char* name, PluginFieldType type, const std::string& expected) {
+const PluginField* FieldReader::find_any(const char* name) {
   for (size_t i = 0; i < fields_.size(); ++i) {
     if (std::strcmp(fields_[i]->name, name) != 0) continue;
-    const PluginField& field = *fields_[i];
-    if (field.type != type || field.length != 1 || field.data == nullptr) {
-      refuse(name, expected, describe(field));
-    }
     used_[i] = true;
-    return field;
+    return fields_[i];
   }
-  refuse(name, expected, "none");
+  return nullptr;
+}
+
+const PluginField& FieldReader::find(const char* name, PluginFieldType type, const std::string& expected) {
+  const PluginField* field = find_any(name);
+  if (field == nullptr) refuse(name, expected, "none");
+  if (field->type != type || field->length != 1 || field->data == nullptr) {
+    refuse(name, expected, describe(*field));
+  }
+  return *field;
 }
 
 void FieldReader::integer(const char* name, int32_t& value, int32_t least, int32_t most) {
@@ -92,6 +97,21 @@ void FieldReader::positive(const char* name, float& value) {
   const float given = value_of<float>(find(name, PluginFieldType::kFLOAT32, expected));
   if (!std::isfinite(given) || given <= 0) refuse(name, expected, std::to_string(given));
   value = given;
+}
+
+void FieldReader::positives(const char* name, std::vector<float>& values) {
+  const PluginField* field = find_any(name);
+  if (field == nullptr) return;
+  const char* expected = "finite float32s above 0";
+  if (field->type != PluginFieldType::kFLOAT32 || field->length < 1 || field->data == nullptr) {
+    refuse(name, expected, describe(*field));
+  }
+  std::vector<float> given(static_cast<size_t>(field->length));
+  std::memcpy(given.data(), field->data, given.size() * sizeof(float));
+  for (const float value : given) {
+    if (!std::isfinite(value) || value <= 0) refuse(name, expected, std::to_string(value));
+  }
+  values = std::move(given);
 }
 
 void FieldReader::version(bool required) {

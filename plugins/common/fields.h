@@ -21,12 +21,16 @@ class FieldReader {
   explicit FieldReader(const nvinfer1::PluginFieldCollection* fields);
   void integer(const char* name, int32_t& value, int32_t least, int32_t most);
   void positive(const char* name, float& value);
+  // One or several; may be left out, and then `values` stays what it is.
+  void positives(const char* name, std::vector<float>& values);
   // The version that a serialized plugin must hold; one that is made by hand may leave it out.
   void version(bool required);
   // Every field must have been asked for.
   void finish() const;
 
  private:
+  // Null where there is none of this name. Marks it as used.
+  const nvinfer1::PluginField* find_any(const char* name);
   const nvinfer1::PluginField& find(const char* name, nvinfer1::PluginFieldType type,
                                     const std::string& expected);
 
@@ -47,14 +51,17 @@ class FieldList {
   void positive(const char* name, const float& value) {
     add(name, &value, nvinfer1::PluginFieldType::kFLOAT32);
   }
+  void positives(const char* name, const std::vector<float>& values) {
+    add(name, values.data(), nvinfer1::PluginFieldType::kFLOAT32, static_cast<int32_t>(values.size()));
+  }
   const nvinfer1::PluginFieldCollection* collection() {
     collection_ = {static_cast<int32_t>(fields_.size()), fields_.data()};
     return &collection_;
   }
 
  private:
-  void add(const char* name, const void* data, nvinfer1::PluginFieldType type) {
-    fields_.emplace_back(name, data, type, 1);
+  void add(const char* name, const void* data, nvinfer1::PluginFieldType type, int32_t length = 1) {
+    fields_.emplace_back(name, data, type, length);
   }
 
   std::vector<nvinfer1::PluginField> fields_;

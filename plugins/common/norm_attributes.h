@@ -26,10 +26,11 @@ struct NormAttributes {
     visitor.positive("epsilon", a.epsilon);
   }
 
-  // Both data tensors are [W,T,d] with one T, the weights [W,d].
-  void check_shapes(const char* first, const char* second, std::span<const nvinfer1::Dims> inputs) const {
+  // Both data tensors are [W,T,d], with one T where they have the same rows; the weights [W,d].
+  void check_shapes(const char* first, const char* second, std::span<const nvinfer1::Dims> inputs,
+                    bool same_rows = true) const {
     require_shape(first, inputs[0], {ways, -1, width});
-    require_shape(second, inputs[1], {ways, inputs[0].d[1], width});
+    require_shape(second, inputs[1], {ways, same_rows ? inputs[0].d[1] : -1, width});
     require_shape("weight", inputs[2], {ways, width});
     if (bias) require_shape("bias", inputs[3], {ways, width});
   }

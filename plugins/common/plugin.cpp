@@ -4,7 +4,6 @@
 
 #include "common/error.h"
 #include "common/log.h"
-#include "communicator/binding.h"
 
 namespace kraken::plugins {
 
@@ -15,20 +14,6 @@ namespace {
 
 bool is_data_type(DataType type) {
   return type == DataType::kFLOAT || type == DataType::kHALF || type == DataType::kBF16;
-}
-
-kernels::DType kernel_type(DataType type) {
-  switch (type) {
-    case DataType::kFLOAT:
-      return kernels::DType::Float32;
-    case DataType::kHALF:
-      return kernels::DType::Float16;
-    case DataType::kBF16:
-      return kernels::DType::BFloat16;
-    default:
-      throw PluginError("input 0 must be float, half or bfloat16, got type " +
-                        std::to_string(static_cast<int32_t>(type)));
-  }
 }
 
 Dims known_dims(const nvinfer1::DimsExprs& exprs) {
@@ -55,25 +40,27 @@ nvinfer1::IPluginCapability* Plugin::getCapabilityInterface(nvinfer1::PluginCapa
 }
 
 void Plugin::check_count(int32_t nb_inputs, int32_t nb_outputs) const {
-  const Inputs expected = inputs();
-  if (nb_inputs == expected.data + expected.weights && nb_outputs == 1) return;
-  throw PluginError("takes " + std::to_string(expected.data + expected.weights) +
-                    " inputs and has 1 output, got " + std::to_string(nb_inputs) + " and " +
-                    std::to_string(nb_outputs));
+  const int32_t expected = inputs().count();
+  if (nb_inputs == expected && nb_outputs == 1) return;
+  throw PluginError("takes " + std::to_string(expected) + " inputs and has 1 output, got " +
+                    std::to_string(nb_inputs) + " and " + std::to_string(nb_outputs));
 }
 
 int32_t Plugin::getOutputDataTypes(DataType* outputs, int32_t nb_outputs, const DataType* input_types,
                                    int32_t nb_inputs) const noexcept {
   return guarded(name_, -1, [&] {
     check_count(nb_inputs, nb_outputs);
-    const int32_t data = inputs().data;
+    const auto [data, weights, like, integers] = inputs();
     kernel_type(input_types[0]);
     for (int32_t i = 0; i < nb_inputs; ++i) {
-      const DataType expected = i < data ? input_types[0] : DataType::kFLOAT;
+      const bool is_data = i < data, is_weight = !is_data && i < data + weights;
+      const DataType expected = is_data ? input_types[0] : is_weight ? DataType::kFLOAT : DataType::kINT32;
       if (input_types[i] != expected) {
         throw PluginError("input " + std::to_string(i) + " must have " +
-                          (i < data ? "the type of input 0" : "type float") + ", got type " +
-                          std::to_string(static_cast<int32_t>(input_types[i])));
+                          (is_data     ? "the type of input 0"
+                           : is_weight ? "type float"
+                                       : "type int32") +
+                          ", got type " + std::to_string(static_cast<int32_t>(input_types[i])));
       }
     }
     outputs[0] = input_types[0];
@@ -83,13 +70,13 @@ int32_t Plugin::getOutputDataTypes(DataType* outputs, int32_t nb_outputs, const 
 
 int32_t Plugin::getOutputShapes(const nvinfer1::DimsExprs* input_shapes, int32_t nb_inputs,
                                 const nvinfer1::DimsExprs*, int32_t, nvinfer1::DimsExprs* outputs,
-                                int32_t nb_outputs, nvinfer1::IExprBuilder&) noexcept {
+                                int32_t nb_outputs, nvinfer1::IExprBuilder& builder) noexcept {
   return guarded(name_, -1, [&] {
     check_count(nb_inputs, nb_outputs);
     std::vector<Dims> known;
     for (int32_t i = 0; i < nb_inputs; ++i) known.push_back(known_dims(input_shapes[i]));
     check_shapes(known);
-    outputs[0] = input_shapes[inputs().like];
+    shape_output(input_shapes, outputs[0], builder);
     return 0;
   });
 }
@@ -100,8 +87,9 @@ bool Plugin::supportsFormatCombination(int32_t position, const nvinfer1::Dynamic
     check_count(nb_inputs, nb_outputs);
     const nvinfer1::PluginTensorDesc& desc = in_out[position].desc;
     if (desc.format != nvinfer1::TensorFormat::kLINEAR) return false;
-    const bool weight = position >= inputs().data && position < nb_inputs;
-    if (weight) return desc.type == DataType::kFLOAT;
+    const auto [data, weights, like, integers] = inputs();
+    if (position >= data && position < data + weights) return desc.type == DataType::kFLOAT;
+    if (position >= data + weights && position < nb_inputs) return desc.type == DataType::kINT32;
     return is_data_type(desc.type) && desc.type == in_out[0].desc.type;
   });
 }
@@ -130,19 +118,41 @@ int32_t Plugin::onShapeChange(const nvinfer1::PluginTensorDesc* in, int32_t nb_i
 
 int32_t Plugin::enqueue(const nvinfer1::PluginTensorDesc* input_descs,
                         const nvinfer1::PluginTensorDesc* output_descs, const void* const* inputs,
-                        void* const* outputs, void*, cudaStream_t stream) noexcept {
+                        void* const* outputs, void* workspace, cudaStream_t stream) noexcept {
   return guarded(name_, -1, [&] {
-    run({kernel_type(input_descs[0].type), output_descs[0].dims, inputs, outputs[0], communicator_, stream});
+    run({kernel_type(input_descs[0].type), output_descs[0].dims, inputs, outputs[0], binding_.communicator,
+         stream, binding_.kv_cache, input_descs, workspace});
     return 0;
   });
 }
 
 nvinfer1::IPluginV3* Plugin::attachToContext(nvinfer1::IPluginResourceContext*) noexcept {
   return guarded(name_, static_cast<nvinfer1::IPluginV3*>(nullptr), [&]() -> nvinfer1::IPluginV3* {
+    const Binding binding = take_binding();
+    check_binding(binding);
     auto* attached = static_cast<Plugin*>(clone());
-    if (attached != nullptr) attached->communicator_ = take_bound_communicator();
+    if (attached != nullptr) attached->binding_ = binding;
     return attached;
   });
+}
+
+void Plugin::shape_output(const nvinfer1::DimsExprs* input_shapes, nvinfer1::DimsExprs& output,
+                          nvinfer1::IExprBuilder&) const {
+  output = input_shapes[inputs().like];
+}
+
+kernels::DType kernel_type(DataType type) {
+  switch (type) {
+    case DataType::kFLOAT:
+      return kernels::DType::Float32;
+    case DataType::kHALF:
+      return kernels::DType::Float16;
+    case DataType::kBF16:
+      return kernels::DType::BFloat16;
+    default:
+      throw PluginError("input 0 must be float, half or bfloat16, got type " +
+                        std::to_string(static_cast<int32_t>(type)));
+  }
 }
 
 int64_t volume(const Dims& dims) {

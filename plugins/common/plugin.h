@@ -1,7 +1,7 @@
-// What the plugins have in common: one output, shaped and typed like one of the inputs; data tensors float,
-// half or bfloat16 in linear layout, norm weights float; no workspace, one tactic. Nothing is aliased: a sum
-// that is under way lives in memory of the communicator, so nothing here depends on how TensorRT plans its
-// own.
+// What the plugins have in common: one output, typed like input 0; data tensors float, half or bfloat16 in
+// linear layout, norm weights float, indices int32; one tactic. Nothing is aliased: a sum that is under way
+// lives in memory of the communicator, keys and values in the key/value cache, so nothing here depends on how
+// TensorRT plans its own.
 //
 // Unbound, as while TensorRT builds, a plugin works alone: it neither starts nor waits.
 #pragma once
@@ -11,8 +11,8 @@
 #include <span>
 #include <string>
 
+#include "binding/binding.h"
 #include "common/fields.h"
-#include "communicator/communicator.h"
 #include "kernels/types.h"
 
 namespace kraken::plugins {
@@ -60,30 +60,40 @@ class Plugin : public nvinfer1::IPluginV3,
     void* output;
     DeviceCommunicator* communicator;  // null when unbound
     cudaStream_t stream;
+    const KvCache* kv_cache;  // null when unbound
+    const nvinfer1::PluginTensorDesc* input_descs;
+    void* workspace;
   };
 
   explicit Plugin(const char* name) : name_(name) {}
-  Plugin(const Plugin& other) : name_(other.name_), communicator_(other.communicator_) {}
+  Plugin(const Plugin& other) : name_(other.name_), binding_(other.binding_) {}
 
-  // The inputs: `data` tensors of one type, then `weights` norm weights. The output is shaped like data input
-  // `like`.
+  // The inputs: `data` tensors of one type, then `weights` norm weights, then `integers`. The output is
+  // shaped like data input `like`, unless the plugin shapes it itself.
   struct Inputs {
-    int32_t data, weights, like;
+    int32_t data, weights, like, integers = 0;
+    int32_t count() const { return data + weights + integers; }
   };
   virtual Inputs inputs() const = 0;
   // Throws PluginError. A dimension that is not known yet is −1.
   virtual void check_shapes(std::span<const nvinfer1::Dims> inputs) const = 0;
+  virtual void shape_output(const nvinfer1::DimsExprs* inputs, nvinfer1::DimsExprs& output,
+                            nvinfer1::IExprBuilder& builder) const;
+  // Throws PluginError where the plugin cannot work with what is bound.
+  virtual void check_binding(const Binding&) const {}
   virtual void run(const Call& call) = 0;
+
+  void check_count(int32_t nb_inputs, int32_t nb_outputs) const;
 
   FieldList fields_;  // filled by the constructor of the class that has the attributes
 
  private:
-  void check_count(int32_t nb_inputs, int32_t nb_outputs) const;
-
   const char* name_;
-  DeviceCommunicator* communicator_ = nullptr;
+  Binding binding_;
 };
 
+// Throws PluginError unless it is one of the three that kernels know.
+kernels::DType kernel_type(nvinfer1::DataType type);
 int64_t volume(const nvinfer1::Dims& dims);
 std::string to_string(const nvinfer1::Dims& dims);
 // Throws unless `dims` is `expected`, in which −1 stands for anything, as it does in dims.

@@ -55,6 +55,10 @@ class DeviceCommunicator {
   virtual void all_reduce(kernels::DType dtype, int64_t count, const void* in, void* out,
                           cudaStream_t stream) = 0;
 
+  // From any thread, when a rank is known to be lost: what waits for it on the device ends, with whatever its
+  // output held, and failure() says so from then on.
+  virtual void abort(int32_t lost_rank) noexcept = 0;
+
   // Empty while all is well, else what was lost. Meaningful once the work in question has been waited for.
   virtual std::string failure() const = 0;
   virtual std::string transport() const = 0;

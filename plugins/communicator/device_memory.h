@@ -44,6 +44,7 @@ class ErrorWord {
   ErrorWord& operator=(const ErrorWord&) = delete;
 
   uint32_t value() const { return *host_; }
+  void set(uint32_t value) { *host_ = value; }
   uint32_t* device_address() const {
     void* address = nullptr;
     check_cuda(cudaHostGetDevicePointer(&address, const_cast<uint32_t*>(host_), 0), "mapping the error word");

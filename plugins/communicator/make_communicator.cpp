@@ -1,9 +1,12 @@
 #include "communicator/make_communicator.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstring>
 #include <string>
 
 #include "common/error.h"
+#include "communicator/identity.h"
 #include "communicator/nccl_communicator.h"
 #include "communicator/peer_communicator.h"
 
@@ -35,10 +38,28 @@ kernels::AlgorithmTable table_of(const char* text) {
   return kernels::AlgorithmTable::parse(text, "algorithms");
 }
 
-// Whether NCCL is there on every rank: one that has none would leave the others waiting.
-bool all_have_nccl(const Rendezvous& rendezvous) {
-  const std::vector<int32_t> have = rendezvous.gather<int32_t>(NcclGroup::unavailable().empty() ? 1 : 0);
-  return std::find(have.begin(), have.end(), 0) == have.end();
+// Why the ranks cannot use NCCL; empty when they can. The same on all of them: one that has none would leave
+// the others waiting.
+std::string nccl_problem(const Rendezvous& rendezvous) {
+  struct Record {
+    DeviceIdentity device;
+    int32_t has_nccl = 0;
+  } mine;
+  mine.device = DeviceIdentity::current();
+  mine.has_nccl = NcclGroup::unavailable().empty() ? 1 : 0;
+  const std::vector<Record> all = rendezvous.gather(mine);
+  for (const Record& one : all) {
+    if (one.has_nccl == 0) {
+      const std::string here = NcclGroup::unavailable();
+      return "not every rank has it" + (here.empty() ? "" : "; on this one: " + here);
+    }
+    const auto same = [&](const Record& other) {
+      return std::memcmp(&other.device, &one.device, sizeof one.device) == 0;
+    };
+    if (std::count_if(all.begin(), all.end(), same) != 1)
+      return "it wants a GPU for each rank, and ranks share one";
+  }
+  return "";
 }
 
 }  // namespace
@@ -52,24 +73,29 @@ std::unique_ptr<DeviceCommunicator> make_communicator(const kraken_communicator_
   rendezvous.all_gather = [&options](const void* mine, void* all, int64_t bytes) {
     return options.all_gather(options.context, mine, all, bytes);
   };
+  const std::chrono::nanoseconds timeout(
+      options.timeout_nanoseconds != 0 ? options.timeout_nanoseconds : kernels::PeerBuffers().timeout_ns);
   const Stalls stalls = {options.stall_side_microseconds, options.stall_main_microseconds};
 
-  const bool may_use_nccl = options.transport != KRAKEN_TRANSPORT_PEER && options.ranks > 1;
-  const bool nccl = may_use_nccl && all_have_nccl(rendezvous);
+  std::string without_nccl = "it was ruled out";
+  if (options.ranks == 1)
+    without_nccl = "there is one rank";
+  else if (options.transport != KRAKEN_TRANSPORT_PEER)
+    without_nccl = nccl_problem(rendezvous);
+  const bool nccl = without_nccl.empty();
   if (options.transport == KRAKEN_TRANSPORT_NCCL) {
-    require(nccl, "NCCL is not on every rank; on this one: " + NcclGroup::unavailable());
-    return std::make_unique<NcclCommunicator>(rendezvous, options.capacity, stalls);
+    require(nccl, "NCCL cannot be used: " + without_nccl);
+    return std::make_unique<NcclCommunicator>(rendezvous, options.capacity, timeout, stalls);
   }
-  std::unique_ptr<PeerMemory> memory = PeerCommunicator::make_memory(rendezvous, options.capacity);
+  std::unique_ptr<PeerMemory> memory = PeerCommunicator::make_memory(rendezvous, options.capacity, table);
   if (memory->complete()) {
-    std::unique_ptr<NcclGroup> group = nccl ? std::make_unique<NcclGroup>(rendezvous) : nullptr;
+    std::unique_ptr<NcclGroup> group = nccl ? std::make_unique<NcclGroup>(rendezvous, timeout) : nullptr;
     return std::make_unique<PeerCommunicator>(std::move(memory), std::move(group), std::move(table),
                                               options.capacity, options.timeout_nanoseconds, stalls);
   }
-  require(nccl, memory->problem() + "; NCCL would do without, but " +
-                    (may_use_nccl ? "not every rank has it" : "it was ruled out"));
+  require(nccl, memory->problem() + "; NCCL would do without, but " + without_nccl);
   memory.reset();
-  return std::make_unique<NcclCommunicator>(rendezvous, options.capacity, stalls);
+  return std::make_unique<NcclCommunicator>(rendezvous, options.capacity, timeout, stalls);
 }
 
 }  // namespace kraken::plugins

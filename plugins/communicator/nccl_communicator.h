@@ -10,16 +10,18 @@ namespace kraken::plugins {
 class NcclCommunicator : public OverlappedCommunicator {
  public:
   // All ranks at once.
-  NcclCommunicator(const Rendezvous& rendezvous, int64_t capacity, Stalls stalls)
+  NcclCommunicator(const Rendezvous& rendezvous, int64_t capacity, std::chrono::nanoseconds timeout,
+                   Stalls stalls)
       : OverlappedCommunicator(capacity, stalls),
         stride_((capacity + 255) / 256 * 256),
         memory_(2 * kSlots * stride_),
-        group_(rendezvous) {}
+        group_(rendezvous, timeout) {}
 
   void all_reduce(kernels::DType dtype, int64_t count, const void* in, void* out,
                   cudaStream_t stream) override {
     group_.all_reduce(dtype, count, in, out, stream);
   }
+  void abort(int32_t lost_rank) noexcept override { group_.abort(lost_rank); }
   std::string failure() const override { return group_.failure(); }
   std::string transport() const override { return "NCCL " + NcclGroup::version(); }
 

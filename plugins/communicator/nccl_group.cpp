@@ -2,6 +2,9 @@
 
 #include <dlfcn.h>
 
+#include <string>
+#include <thread>
+
 #include "common/error.h"
 
 namespace kraken::plugins {
@@ -12,7 +15,7 @@ struct Library {
   int version = 0;
   std::string problem;
   nccl::GetUniqueId* get_unique_id = nullptr;
-  nccl::CommInitRank* comm_init_rank = nullptr;
+  nccl::CommInitRankConfig* comm_init_rank = nullptr;
   nccl::CommDestroy* comm_destroy = nullptr;
   nccl::CommAbort* comm_abort = nullptr;
   nccl::CommGetAsyncError* comm_get_async_error = nullptr;
@@ -31,18 +34,22 @@ struct Library {
     };
     nccl::GetVersion* get_version = nullptr;
     load(get_version, "ncclGetVersion");
+    if (get_version == nullptr) return;
+    if (get_version(&version) != nccl::kSuccess) {
+      problem = "NCCL does not tell its version";
+      return;
+    }
+    if (version < nccl::kOldestVersion) {
+      problem = "NCCL 2.14 or newer is needed, got version number " + std::to_string(version);
+      return;
+    }
     load(get_unique_id, "ncclGetUniqueId");
-    load(comm_init_rank, "ncclCommInitRank");
+    load(comm_init_rank, "ncclCommInitRankConfig");
     load(comm_destroy, "ncclCommDestroy");
     load(comm_abort, "ncclCommAbort");
     load(comm_get_async_error, "ncclCommGetAsyncError");
     load(get_error_string, "ncclGetErrorString");
     load(all_reduce, "ncclAllReduce");
-    if (problem.empty() && get_version(&version) != nccl::kSuccess)
-      problem = "NCCL does not tell its version";
-    if (problem.empty() && version < nccl::kOldestVersion) {
-      problem = "NCCL 2.10 or newer is needed, got version number " + std::to_string(version);
-    }
   }
 };
 
@@ -78,7 +85,7 @@ std::string NcclGroup::version() {
   return std::to_string(library().version / 10000) + "." + std::to_string(library().version % 10000 / 100);
 }
 
-NcclGroup::NcclGroup(const Rendezvous& rendezvous) {
+NcclGroup::NcclGroup(const Rendezvous& rendezvous, std::chrono::nanoseconds timeout) : timeout_(timeout) {
   if (!library().problem.empty()) throw PluginError(library().problem);
   struct Record {
     nccl::UniqueId id;
@@ -87,30 +94,71 @@ NcclGroup::NcclGroup(const Rendezvous& rendezvous) {
   if (rendezvous.rank == 0) mine.result = library().get_unique_id(&mine.id);
   const Record first = rendezvous.gather(mine)[0];
   check(first.result, "set-up");
-  check(library().comm_init_rank(&comm_, rendezvous.ranks, first.id, rendezvous.rank), "set-up");
+  nccl::Config config;
+  const int result = library().comm_init_rank(&comm_, rendezvous.ranks, first.id, rendezvous.rank, &config);
+  try {
+    finish(result, "set-up", kSetUpShare * timeout_);
+  } catch (...) {
+    abort(-1);
+    throw;
+  }
 }
 
 NcclGroup::~NcclGroup() {
-  if (comm_ == nullptr) return;
   // A group that has lost a member would wait for it for ever.
-  if (failure().empty()) {
-    library().comm_destroy(comm_);
-  } else {
-    library().comm_abort(comm_);
+  if (!failure().empty()) abort(-1);
+  if (!aborted_) library().comm_destroy(comm_);
+}
+
+int NcclGroup::progress() const {
+  const std::lock_guard lock(mutex_);
+  if (aborted_) return nccl::kRemoteError;
+  int error = nccl::kSuccess;
+  const int result = library().comm_get_async_error(comm_, &error);
+  return result != nccl::kSuccess ? result : error;
+}
+
+void NcclGroup::finish(int result, const char* what, std::chrono::nanoseconds bound) const {
+  const auto end = std::chrono::steady_clock::now() + bound;
+  for (; result == nccl::kInProgress; result = progress()) {
+    if (std::chrono::steady_clock::now() > end) {
+      throw PluginError(std::string("NCCL ") + what + " took longer than " +
+                        std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(bound).count()) +
+                        " ms: a rank did not come");
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
+  check(result, what);
 }
 
 void NcclGroup::all_reduce(kernels::DType dtype, int64_t count, const void* in, void* out,
                            cudaStream_t stream) const {
-  check(library().all_reduce(in, out, static_cast<size_t>(count), type_number(dtype), nccl::kSum, comm_,
-                             stream),
-        "all-reduce");
+  int result = nccl::kRemoteError;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!aborted_) {
+      result = library().all_reduce(in, out, static_cast<size_t>(count), type_number(dtype), nccl::kSum,
+                                    comm_, stream);
+    }
+  }
+  // Until then it may not be on the stream yet.
+  finish(result, "all-reduce", timeout_);
+}
+
+void NcclGroup::abort(int32_t lost_rank) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (aborted_) return;
+  if (comm_ != nullptr) library().comm_abort(comm_);
+  aborted_ = true;
+  lost_rank_ = lost_rank;
 }
 
 std::string NcclGroup::failure() const {
-  int error = nccl::kSuccess;
-  const int result = library().comm_get_async_error(comm_, &error);
-  if (result != nccl::kSuccess) error = result;
+  {
+    const std::lock_guard lock(mutex_);
+    if (lost_rank_ >= 0) return "rank " + std::to_string(lost_rank_) + " was lost";
+  }
+  const int error = progress();
   if (error == nccl::kSuccess || error == nccl::kInProgress) return "";
   return std::string("NCCL lost the group: ") + library().get_error_string(error);
 }

@@ -1,7 +1,9 @@
-// A rank's membership in an NCCL communicator.
+// A rank's membership in an NCCL communicator. No call into NCCL blocks: it returns at once and we look again
+// until it is done or a bound is over, since a rank that never comes would keep the others for ever.
 #pragma once
 
-#include <memory>
+#include <chrono>
+#include <mutex>
 #include <string>
 
 #include "communicator/nccl_api.h"
@@ -15,18 +17,30 @@ class NcclGroup {
   // Why NCCL cannot be used here; empty when it can. Opens it.
   static std::string unavailable();
 
-  // Throws PluginError. All ranks at once.
-  explicit NcclGroup(const Rendezvous& rendezvous);
+  // Throws PluginError, when a rank does not come too: the set-up may take kSetUpShare times `timeout`, as
+  // devices and network must be found first. All ranks at once.
+  NcclGroup(const Rendezvous& rendezvous, std::chrono::nanoseconds timeout);
   ~NcclGroup();
   NcclGroup(const NcclGroup&) = delete;
   NcclGroup& operator=(const NcclGroup&) = delete;
 
   void all_reduce(kernels::DType dtype, int64_t count, const void* in, void* out, cudaStream_t stream) const;
+  // From any thread: ends what is in flight. −1: nobody knows who was lost.
+  void abort(int32_t lost_rank) noexcept;
   std::string failure() const;
   static std::string version();
 
  private:
+  static constexpr int kSetUpShare = 6;
+  // Waits for what was begun, `result` being what the call gave.
+  void finish(int result, const char* what, std::chrono::nanoseconds bound) const;
+  int progress() const;
+
+  std::chrono::nanoseconds timeout_;
+  mutable std::mutex mutex_;  // abort() comes from elsewhere
   nccl::Comm comm_ = nullptr;
+  bool aborted_ = false;
+  int32_t lost_rank_ = -1;
 };
 
 }  // namespace kraken::plugins

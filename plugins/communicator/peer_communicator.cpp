@@ -10,6 +10,7 @@ namespace {
 
 constexpr int32_t kMainFlags = 0, kSideFlags = 1, kFlagSets = 2;
 constexpr int32_t kBlockingPair = kSlots, kPairs = kSlots + 1;
+constexpr int32_t kFirstWithMultimem = 90;  // sm_90
 
 int32_t compute_capability() {
   int device = 0, major = 0, minor = 0;
@@ -37,8 +38,14 @@ constexpr kernels::Choice kWithoutNccl = {kernels::Algorithm::TwoShot, 16};
 
 }  // namespace
 
-std::unique_ptr<PeerMemory> PeerCommunicator::make_memory(const Rendezvous& rendezvous, int64_t capacity) {
-  return std::make_unique<PeerMemory>(rendezvous, capacity, kPairs, kFlagSets);
+std::unique_ptr<PeerMemory> PeerCommunicator::make_memory(const Rendezvous& rendezvous, int64_t capacity,
+                                                          const kernels::AlgorithmTable& table) {
+  const std::vector<kernels::Rule>& rules = table.rules();
+  const bool wants_multicast = std::any_of(rules.begin(), rules.end(), [](const kernels::Rule& rule) {
+    return rule.choice.algorithm == kernels::Algorithm::Multimem;
+  });
+  return std::make_unique<PeerMemory>(rendezvous, PeerMemory::Layout{capacity, kPairs, kFlagSets},
+                                      wants_multicast && compute_capability() >= kFirstWithMultimem);
 }
 
 PeerCommunicator::PeerCommunicator(std::unique_ptr<PeerMemory> memory, std::unique_ptr<NcclGroup> nccl,
@@ -124,6 +131,13 @@ void PeerCommunicator::all_reduce(kernels::DType dtype, int64_t count, const voi
   }
 }
 
+void PeerCommunicator::abort(int32_t lost_rank) noexcept {
+  const uint32_t lost = 1u + static_cast<uint32_t>(lost_rank);
+  error_.set(lost);
+  for (const int32_t flags : {kMainFlags, kSideFlags}) memory_->abort(flags, lost);
+  if (nccl_) nccl_->abort(lost_rank);
+}
+
 std::string PeerCommunicator::failure() const {
   if (const uint32_t lost = error_.value(); lost != 0) {
     return "rank " + std::to_string(lost - 1) + " did not come to a collective in time";
@@ -132,7 +146,8 @@ std::string PeerCommunicator::failure() const {
 }
 
 std::string PeerCommunicator::transport() const {
-  return nccl_ ? "peer memory and NCCL " + NcclGroup::version() : "peer memory";
+  const std::string memory = memory_->multicast_problem().empty() ? "multicast peer memory" : "peer memory";
+  return nccl_ ? memory + " and NCCL " + NcclGroup::version() : memory;
 }
 
 }  // namespace kraken::plugins

@@ -20,10 +20,13 @@ class PeerCommunicator : public OverlappedCommunicator {
                    kernels::AlgorithmTable table, int64_t capacity, uint64_t timeout_nanoseconds,
                    Stalls stalls);
 
-  static std::unique_ptr<PeerMemory> make_memory(const Rendezvous& rendezvous, int64_t capacity);
+  // Multicast memory where it can be had and a rule of the table is for it. All ranks at once.
+  static std::unique_ptr<PeerMemory> make_memory(const Rendezvous& rendezvous, int64_t capacity,
+                                                 const kernels::AlgorithmTable& table);
 
   void all_reduce(kernels::DType dtype, int64_t count, const void* in, void* out,
                   cudaStream_t stream) override;
+  void abort(int32_t lost_rank) noexcept override;
   std::string failure() const override;
   std::string transport() const override;
 

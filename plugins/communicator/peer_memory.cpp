@@ -1,22 +1,16 @@
 #include "communicator/peer_memory.h"
 
-#include <random>
 #include <string>
+
+#include "communicator/identity.h"
 
 namespace kraken::plugins {
 namespace {
 
+constexpr int64_t kAlignment = 256;
+
 int64_t round_up(int64_t bytes, int64_t unit) {
   return (bytes + unit - 1) / unit * unit;
-}
-
-// Tells processes apart, whatever namespaces their ids live in.
-uint64_t process_identity() {
-  static const uint64_t identity = [] {
-    std::random_device random;
-    return (uint64_t{random()} << 32) | random();
-  }();
-  return identity;
 }
 
 struct Card {
@@ -42,19 +36,49 @@ void enable_peer_access(int32_t own, int32_t peer) {
 
 }  // namespace
 
-PeerMemory::PeerMemory(const Rendezvous& rendezvous, int64_t capacity, int32_t pairs, int32_t flag_sets)
+PeerMemory::PeerMemory(const Rendezvous& rendezvous, const Layout& layout, bool wants_multicast)
     : rank_(rendezvous.rank),
       ranks_(rendezvous.ranks),
-      capacity_(round_up(capacity, 256)),
-      flag_sets_(flag_sets),
-      own_(round_up(int64_t{sizeof(kernels::Flags)} * flag_sets, 256) + 2 * pairs * capacity_),
+      layout_(layout),
       bases_(static_cast<size_t>(ranks_), nullptr) {
+  layout_.capacity = round_up(layout.capacity, kAlignment);
+  const int64_t bytes = flag_bytes() + 2 * layout_.pairs * layout_.capacity;
+  // Ahead of time: when it is needed, the device may be full of kernels that wait.
+  cudaStream_t stream = nullptr;
+  check_cuda(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, 0), "creating a stream");
+  aborts_.reset(stream);
+  multicast_ = MulticastMemory::make(rendezvous, bytes, wants_multicast, multicast_problem_);
+  if (multicast_) {
+    for (int32_t peer = 0; peer < ranks_; ++peer) bases_[peer] = multicast_->base(peer);
+    return;
+  }
+  // One that has no room must say so to the others, who would wait for it.
+  std::string no_room;
+  try {
+    own_ = std::make_unique<DeviceMemory>(bytes);
+  } catch (const PluginError& error) {
+    no_room = error.what();
+  }
+  const std::vector<int32_t> has_room = rendezvous.gather<int32_t>(own_ ? 1 : 0);
+  if (!own_) throw PluginError(no_room);
+  for (int32_t peer = 0; peer < ranks_; ++peer) {
+    if (!has_room[peer])
+      throw PluginError("rank " + std::to_string(peer) + " has no room for exchange buffers");
+  }
+  exchange_handles(rendezvous);
+}
+
+int64_t PeerMemory::flag_bytes() const {
+  return round_up(int64_t{sizeof(kernels::Flags)} * layout_.flag_sets, kAlignment);
+}
+
+void PeerMemory::exchange_handles(const Rendezvous& rendezvous) {
   Card mine;
   mine.process = process_identity();
-  mine.base = own_.data();
+  mine.base = own_->data();
   check_cuda(cudaGetDevice(&mine.device), "asking for the current device");
   // Fails where IPC is forbidden (some containers); only ranks of other processes mind.
-  if (cudaIpcGetMemHandle(&mine.handle, own_.data()) != cudaSuccess) cudaGetLastError();
+  if (cudaIpcGetMemHandle(&mine.handle, own_->data()) != cudaSuccess) cudaGetLastError();
   // The flags must be zero before a peer's first kernel, hence before the ranks meet.
   check_cuda(cudaDeviceSynchronize(), "clearing exchange buffers");
 
@@ -90,17 +114,25 @@ PeerMemory::~PeerMemory() {
   for (void* address : opened_) cudaIpcCloseMemHandle(address);
 }
 
+void PeerMemory::abort(int32_t flag_set, uint32_t lost) const {
+  auto* flags = reinterpret_cast<kernels::Flags*>(bases_[rank_]) + flag_set;
+  cudaMemcpyAsync(&flags->lost, &lost, sizeof lost, cudaMemcpyHostToDevice, aborts_.get());
+}
+
 kernels::PeerBuffers PeerMemory::buffers(int32_t pair, int32_t flag_set) const {
   kernels::PeerBuffers buffers;
   buffers.rank = rank_;
   buffers.ranks = ranks_;
-  buffers.capacity = capacity_;
-  const int64_t first = round_up(int64_t{sizeof(kernels::Flags)} * flag_sets_, 256);
+  buffers.capacity = layout_.capacity;
+  const int64_t send = flag_bytes() + 2 * pair * layout_.capacity, receive = send + layout_.capacity;
   for (int32_t peer = 0; peer < ranks_; ++peer) {
-    char* base = bases_[peer];
-    buffers.flags[peer] = reinterpret_cast<kernels::Flags*>(base) + flag_set;
-    buffers.send[peer] = base + first + 2 * pair * capacity_;
-    buffers.receive[peer] = base + first + (2 * pair + 1) * capacity_;
+    buffers.flags[peer] = reinterpret_cast<kernels::Flags*>(bases_[peer]) + flag_set;
+    buffers.send[peer] = bases_[peer] + send;
+    buffers.receive[peer] = bases_[peer] + receive;
+  }
+  if (multicast_) {
+    buffers.multicast_send = multicast_->multicast() + send;
+    buffers.multicast_receive = multicast_->multicast() + receive;
   }
   return buffers;
 }

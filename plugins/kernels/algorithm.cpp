@@ -39,16 +39,18 @@ int64_t between(int64_t low, int64_t high) {
   return static_cast<int64_t>(std::sqrt(static_cast<double>(low) * static_cast<double>(high)));
 }
 
-// Exchanges that one rule can speak of: its ranks and architecture. A rule for folded ones is passed over
-// where nothing can be folded, so what a blocking exchange gets must be measured too, and comes behind.
+// Exchanges that one rule can speak of: its ranks and architecture.
 using Family = std::pair<int32_t, int32_t>;
 using Fastest = std::map<int64_t, Measurement>;
 
-Fastest fastest_by_size(const std::vector<Measurement>& measurements, const Family& family, bool folded) {
+// Like is compared with like: exchanges that a norm joins, for which the time includes both norms, and
+// others.
+Fastest fastest_by_size(const std::vector<Measurement>& measurements, const Family& family,
+                        bool joined_by_norm) {
   Fastest fastest;
   for (const Measurement& one : measurements) {
     if (Family(one.exchange.ranks, one.exchange.sm) != family) continue;
-    if (!folded && one.choice.algorithm == Algorithm::Folded) continue;
+    if (one.exchange.joined_by_norm != joined_by_norm) continue;
     if (!(one.microseconds > 0) || !can_run(one.choice.algorithm, one.exchange)) continue;
     const auto [at, is_new] = fastest.try_emplace(one.exchange.bytes, one);
     if (!is_new && one.microseconds < at->second.microseconds) at->second = one;
@@ -85,7 +87,8 @@ AlgorithmTable AlgorithmTable::built_in() {
   return table;
 }
 
-// Folded rules come first, so that an exchange that cannot be folded goes on to the best of the others.
+// Folded rules come first, so that an exchange that cannot be folded goes on to the best of the others. What
+// is joined and not folded follows these too: it runs beside other work, so what it costs alone says little.
 AlgorithmTable AlgorithmTable::from_measurements(const std::vector<Measurement>& measurements) {
   AlgorithmTable table;
   std::vector<Family> families;

@@ -55,8 +55,9 @@ class AlgorithmTable {
   static AlgorithmTable parse(const std::string& text, const std::string& source);
   // The same from a file; std::invalid_argument also when it cannot be read.
   static AlgorithmTable read(const std::string& path);
-  // The fastest for each size measured, up to halfway (geometrically) to the next; then the built-in rules
-  // for ranks and architectures not measured.
+  // The fastest for each size measured, up to halfway (geometrically) to the next; folded as long as that is
+  // the fastest of the exchanges joined by a norm; then the built-in rules for ranks and architectures not
+  // measured.
   static AlgorithmTable from_measurements(const std::vector<Measurement>& measurements);
 
   Choice choose(const Exchange& exchange) const;

@@ -25,14 +25,28 @@ cudaError_t dispatch(DType dtype, Launch&& launch) {
   return cudaErrorInvalidValue;
 }
 
+// With so many bytes of dynamic shared memory.
 template <typename... Parameters, typename... Arguments>
-cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, unsigned int threads, cudaStream_t stream,
-                   Arguments&&... arguments) {
+cudaError_t launch_with_memory(void (*kernel)(Parameters...), dim3 grid, unsigned int threads, size_t bytes,
+                               cudaStream_t stream, Arguments&&... arguments) {
+  constexpr size_t kWithoutAsking = 48 * 1024;
+  if (bytes > kWithoutAsking) {
+    const cudaError_t error =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+    if (error != cudaSuccess) return error;
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = bytes;
   config.stream = stream;
   return cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
+}
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, unsigned int threads, cudaStream_t stream,
+                   Arguments&&... arguments) {
+  return launch_with_memory(kernel, grid, threads, 0, stream, std::forward<Arguments>(arguments)...);
 }
 
 constexpr unsigned int round_up(unsigned int value, unsigned int multiple) {

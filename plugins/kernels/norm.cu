@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "norm.cuh"
 #include "norm.h"
 #include "row_launch.h"
@@ -30,6 +32,11 @@ PeerBuffers nobody() {
   return peers;
 }
 
+bool may_announce(const NormSpec& spec, const void* send_sum, const PeerBuffers* announce) {
+  return announce == nullptr || (is_valid(*announce) && send_sum == announce->send[announce->rank] &&
+                                 spec.tokens * spec.width * size_of(spec.dtype) <= announce->capacity);
+}
+
 }  // namespace
 
 cudaError_t norm(const NormSpec& spec, const void* x, void* out, cudaStream_t stream) {
@@ -44,11 +51,7 @@ cudaError_t start_norm(const NormSpec& spec, const void* send, const void* x, vo
   if (send_sum == nullptr) {
     return announce == nullptr ? norm(spec, x, out, stream) : cudaErrorInvalidValue;
   }
-  if (!is_valid(spec)) return cudaErrorInvalidValue;
-  if (announce != nullptr && (!is_valid(*announce) || send_sum != announce->send[announce->rank] ||
-                              spec.tokens * spec.width * size_of(spec.dtype) > announce->capacity)) {
-    return cudaErrorInvalidValue;
-  }
+  if (!is_valid(spec) || !may_announce(spec, send_sum, announce)) return cudaErrorInvalidValue;
   if (spec.tokens == 0) return cudaSuccess;
   if (!are_rows(spec, send) || !are_rows(spec, x) || !are_rows(spec, out) || !are_rows(spec, send_sum)) {
     return cudaErrorInvalidValue;
@@ -56,6 +59,21 @@ cudaError_t start_norm(const NormSpec& spec, const void* send, const void* x, vo
   const PeerBuffers peers = announce != nullptr ? *announce : nobody();
   return send == x ? launch_norm<Send::Input>(spec, x, send, out, send_sum, peers, stream)
                    : launch_norm<Send::Other>(spec, x, send, out, send_sum, peers, stream);
+}
+
+cudaError_t send_sum_of_ways(const NormSpec& spec, const void* send, void* send_sum, cudaStream_t stream,
+                             const PeerBuffers* announce) {
+  if (!is_valid(spec) || !may_announce(spec, send_sum, announce)) return cudaErrorInvalidValue;
+  if (spec.tokens == 0) return cudaSuccess;
+  if (!are_rows(spec, send) || !are_rows(spec, send_sum)) return cudaErrorInvalidValue;
+  constexpr unsigned int kMostThreads = 512;
+  const unsigned int threads = std::min(round_up(static_cast<unsigned int>(spec.width), 32), kMostThreads);
+  return dispatch(spec.dtype, [&](auto element) {
+    using T = decltype(element);
+    return launch(sum_of_ways_kernel<T>, dim3(static_cast<unsigned int>(spec.tokens)), threads, stream,
+                  spec.ways, spec.tokens, spec.width, static_cast<const T*>(send), static_cast<T*>(send_sum),
+                  announce != nullptr ? *announce : nobody());
+  });
 }
 
 }  // namespace kraken::kernels

@@ -44,4 +44,17 @@ __global__ void __launch_bounds__(kMaxRowThreads<T, V>)
   if (kSend != Send::Nothing && peers.ranks > 0) announce(peers);
 }
 
+// A block sums a row; there are few.
+template <typename T>
+__global__ void sum_of_ways_kernel(int ways, int64_t tokens, int width, const T* send, T* send_sum,
+                                   PeerBuffers peers) {
+  const int64_t token = blockIdx.x;
+  for (int i = static_cast<int>(threadIdx.x); i < width; i += static_cast<int>(blockDim.x)) {
+    float sum = 0.0f;
+    for (int way = 0; way < ways; ++way) sum += to_float(send[(way * tokens + token) * width + i]);
+    send_sum[token * width + i] = from_float<T>(sum);
+  }
+  if (peers.ranks > 0) announce(peers);
+}
+
 }  // namespace kraken::kernels

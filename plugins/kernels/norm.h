@@ -19,4 +19,9 @@ cudaError_t norm(const NormSpec& spec, const void* x, void* out, cudaStream_t st
 cudaError_t start_norm(const NormSpec& spec, const void* send, const void* x, void* out, void* send_sum,
                        cudaStream_t stream, const PeerBuffers* announce = nullptr);
 
+// The sending half of start_norm alone, where what is sent has other rows than what is normalised (a last
+// layer sends only the rows whose logits are wanted). spec.tokens are those of send; its norm is not used.
+cudaError_t send_sum_of_ways(const NormSpec& spec, const void* send, void* send_sum, cudaStream_t stream,
+                             const PeerBuffers* announce = nullptr);
+
 }  // namespace kraken::kernels

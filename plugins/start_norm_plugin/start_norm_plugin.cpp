@@ -12,15 +12,27 @@ nvinfer1::IPluginV3* StartNormPlugin::clone() noexcept {
 }
 
 void StartNormPlugin::run(const Call& call) {
-  const int64_t tokens = call.shape.d[1];
+  const int64_t tokens = call.shape.d[1], sent = call.input_descs[0].dims.d[1];
   const kernels::NormSpec spec = a_.norm.spec(call.dtype, tokens, call.inputs);
-  const Exchange exchange = {a_.norm.exchange, call.dtype, tokens * a_.norm.width, a_.joined_by_norm != 0};
-  SendTarget target;
-  if (call.communicator != nullptr) target = call.communicator->prepare(exchange);
-  check_cuda(kernels::start_norm(spec, call.inputs[0], call.inputs[1], call.output, target.sum, call.stream,
-                                 target.announce),
-             "the kernel");
-  if (call.communicator != nullptr) call.communicator->start(exchange, call.stream);
+  const Exchange exchange = {a_.norm.exchange, call.dtype, sent * a_.norm.width, a_.joined_by_norm != 0};
+  const void *send = call.inputs[0], *x = call.inputs[1];
+  if (call.communicator == nullptr) {
+    check_cuda(kernels::norm(spec, x, call.output, call.stream), "the kernel");
+    return;
+  }
+  const SendTarget target = call.communicator->prepare(exchange);
+  if (sent == tokens) {
+    check_cuda(kernels::start_norm(spec, send, x, call.output, target.sum, call.stream, target.announce),
+               "the kernel");
+    call.communicator->start(exchange, call.stream);
+    return;
+  }
+  kernels::NormSpec sending = spec;
+  sending.tokens = sent;
+  check_cuda(kernels::send_sum_of_ways(sending, send, target.sum, call.stream, target.announce),
+             "the sending kernel");
+  call.communicator->start(exchange, call.stream);
+  check_cuda(kernels::norm(spec, x, call.output, call.stream), "the kernel");
 }
 
 }  // namespace kraken::plugins

@@ -1,6 +1,6 @@
-// StartNorm(send[W,T,d], x[W,T,d], weight[W,d], bias[W,d]?) → Norm(x)[W,T,d]. Starts exchange e: Σ of `send`
+// StartNorm(send[W,M,d], x[W,T,d], weight[W,d], bias[W,d]?) → Norm(x)[W,T,d]. Starts exchange e: Σ of `send`
 // over ways and ranks travels while what depends on the output runs. That dependency keeps every scheduler
-// from moving the start.
+// from moving the start. M is T, or fewer rows in a last layer, where one kernel becomes two.
 #pragma once
 
 #include "common/norm_attributes.h"
@@ -29,7 +29,7 @@ class StartNormPlugin : public Plugin {
   StartNormPlugin(const StartNormPlugin& other) : Plugin(other), a_(other.a_) { describe(a_, fields_); }
   Inputs inputs() const override { return {2, 1 + a_.norm.bias, 1}; }
   void check_shapes(std::span<const nvinfer1::Dims> inputs) const override {
-    a_.norm.check_shapes("send", "x", inputs);
+    a_.norm.check_shapes("send", "x", inputs, false);
   }
   void run(const Call& call) override;
 

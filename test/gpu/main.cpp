@@ -1,27 +1,37 @@
 // Runs every test of the kernels on the GPUs that are there, then measures. run.sh builds and starts it.
 #include <cstdio>
-#include <cstring>
 #include <fstream>
+#include <functional>
 
+#include "attention_gpu.h"
 #include "cases.h"
-#include "layer_checks.h"
+#include "checks.h"
 #include "measure.h"
+#include "multicast.h"
+#include "values.h"
 
 namespace kraken::test {
 namespace {
 
 struct Options {
   std::string json, tune;
+  double seconds = 1e9;   // what begins later is left out
   bool one_rank = false;  // correctness of what needs no peers, for sanitizers
+  bool small = false;     // steps of few ranks and times of small sizes only, for machines without a GPU
 };
 
 Options parse(int count, char** arguments) {
   Options options;
   for (int i = 1; i < count; ++i) {
     const std::string name = arguments[i];
+    const bool has_value = i + 1 < count;
     if (name == "--one-rank") {
       options.one_rank = true;
-    } else if ((name == "--json" || name == "--tune") && i + 1 < count) {
+    } else if (name == "--small") {
+      options.small = true;
+    } else if (name == "--seconds" && has_value) {
+      options.seconds = std::stod(arguments[++i]);
+    } else if ((name == "--json" || name == "--tune") && has_value) {
       (name == "--json" ? options.json : options.tune) = arguments[++i];
     } else {
       throw std::runtime_error("unknown or incomplete argument " + name);
@@ -31,88 +41,154 @@ Options parse(int count, char** arguments) {
 }
 
 std::string describe_devices() {
-  int devices = 0;
-  KRAKEN_CUDA(cudaGetDeviceCount(&devices));
   cudaDeviceProp properties;
   KRAKEN_CUDA(cudaGetDeviceProperties(&properties, 0));
   int driver = 0;
   KRAKEN_CUDA(cudaDriverGetVersion(&driver));
-  return std::to_string(devices) + " x " + properties.name + ", sm_" + std::to_string(properties.major) +
-         std::to_string(properties.minor) + ", driver's CUDA " + std::to_string(driver / 1000) + "." +
-         std::to_string(driver % 1000 / 10);
+  return std::to_string(device_count()) + " x " + properties.name + ", sm_" +
+         std::to_string(properties.major) + std::to_string(properties.minor) + ", driver's CUDA " +
+         std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10);
 }
 
-void check_kernels(Report& report, bool one_rank) {
-  report.add("norms and joins", norm_checks());
-  report.add("norm under a large mean", norm_accuracy_checks());
-  report.add("norm's arguments", norm_argument_checks());
-  report.add("join_add", join_add_checks());
-  report.add("sampling", sample_checks());
-  report.add("sampling's distribution", sample_distribution_checks());
-  report.add("sampling, rows that are no numbers", sample_invalid_checks());
-  report.add("all-reduce's arguments", all_reduce_argument_checks());
-  for (const int ranks : {1, 2, 4, 8}) {
-    if (one_rank && ranks > 1) break;
-    const std::string of = ", " + std::to_string(ranks) + " ranks";
-    report.add("all-reduce" + of, all_reduce_checks(ranks));
-    report.add("exchanges in a row" + of, all_reduce_sequence_checks(ranks));
-    report.add("folded join" + of, folded_join_checks(ranks));
-    if (ranks > 1) report.add("a lost rank" + of, lost_rank_checks(ranks));
+class Run {
+ public:
+  Run(Options options, const std::string& device)
+      : options_(std::move(options)),
+        device_(device),
+        budget_(options_.seconds),
+        report_(device, options_.json) {}
+
+  bool all() {
+    if (!options_.small) check_kernels();
+    if (!options_.one_rank) {
+      check_steps();
+      measure();
+    }
+    report_.write_json();
+    report_.print_summary();
+    return report_.passed();
   }
-  report.add_skipped("multimem",
-                     "needs multicast memory of several GPUs, which this program does not set up");
-}
 
-int run(const Options& options) {
-  const std::string device = describe_devices();
-  std::printf("%s\n", device.c_str());
-  Report report(device);
-  check_kernels(report, options.one_rank);
-  if (!options.one_rank) {
-    std::string reason;
-    const auto matmul = MatMul::open(reason);
-    for (const int ranks : {1, 2, 4}) {
-      const std::string name = "4 Kraken layers, " + std::to_string(ranks) + " ranks";
-      if (matmul) {
-        report.add(name, layer_checks(ranks, *matmul));
-      } else {
-        report.add_skipped(name, reason);
+ private:
+  // Runs the part unless the time is up; an exception is a failure of this part alone.
+  void part(const std::string& name, const std::function<void()>& body) {
+    if (budget_.is_over()) return report_.add_skipped(name, Report::kNoTime);
+    report_.begin(name);
+    try {
+      body();
+    } catch (const std::exception& error) {
+      report_.add(name + ": " + error.what(), {expect_true(error.what(), false)});
+    }
+  }
+  void checks(const std::string& name, const std::function<Checks()>& body) {
+    part(name, [&] { report_.add(name, body()); });
+  }
+
+  void check_kernels() {
+    checks("norms and joins", norm_checks);
+    checks("norm under a large mean", norm_accuracy_checks);
+    checks("norm's arguments", norm_argument_checks);
+    checks("join_add", join_add_checks);
+    checks("sampling", sample_checks);
+    checks("sampling's distribution", sample_distribution_checks);
+    checks("sampling, rows that are no numbers", sample_invalid_checks);
+    for (const DType dtype : kDTypes) {
+      checks(std::string("attention, ") + short_name(dtype), [&] { return attention_checks(dtype); });
+    }
+    checks("attention far into a context", attention_accuracy_checks);
+    checks("attention of garbage", attention_garbage_checks);
+    checks("attention's arguments", attention_argument_checks);
+    checks("all-reduce's arguments", all_reduce_argument_checks);
+    for (const int ranks : {1, 2, 4, 8}) {
+      if (options_.one_rank && ranks > 1) break;
+      const std::string of = ", " + std::to_string(ranks) + " ranks";
+      checks("all-reduce" + of, [&] { return all_reduce_checks(ranks); });
+      checks("exchanges in a row" + of, [&] { return all_reduce_sequence_checks(ranks); });
+      checks("folded join" + of, [&] { return folded_join_checks(ranks); });
+      if (ranks > 1) checks("a lost rank" + of, [&] { return lost_rank_checks(ranks); });
+      if (ranks > 1 && !Multicast::is_available(ranks)) {
+        report_.add_skipped("multimem kernel" + of, "needs NVLink switches and a GPU for each rank");
       }
     }
+  }
+
+  void check_steps() {
+    checks("attention, captured", attention_graph_checks);
+    std::string no_matmul;
+    matmul_ = MatMul::open(no_matmul);
+    const std::vector<int> ranks_of_layers =
+        options_.small ? std::vector<int>{1, 2} : std::vector<int>{1, 2, 4, 8};
+    for (const int layers : {1, 4}) {
+      for (const int ranks : ranks_of_layers) {
+        const std::string name =
+            std::to_string(layers) + " Kraken layers, " + std::to_string(ranks) + " ranks";
+        if (matmul_) {
+          part(name, [&] { check_layers(report_, ranks, layers, *matmul_); });
+        } else {
+          report_.add_skipped(name, no_matmul);
+        }
+      }
+    }
+    if (!matmul_) report_.add_skipped("overlap", no_matmul);
+    const int turns = options_.small ? 20 : 100;
+    for (const int ranks : {2, 4}) {
+      const std::string of = std::to_string(ranks);
+      part("replayed graphs, " + of + " ranks", [&] { check_graphs(report_, ranks, turns); });
+      part(of + " processes", [&] { check_processes(report_, ranks); });
+    }
+  }
+
+  void measure() {
     // No figure without correct results.
-    if (report.passed()) {
-      measure_bandwidth(report);
-      std::vector<kernels::Measurement> measurements;
-      int devices = 1;
-      KRAKEN_CUDA(cudaGetDeviceCount(&devices));
-      for (const int ranks : {2, 4, 8}) {
-        if (ranks > std::max(devices, 2)) break;
-        const auto more = measure_all_reduce(report, ranks);
+    if (!report_.passed()) return report_.add_skipped("measurements", "a check failed");
+    const Scale& scale = options_.small ? kSmallScale : kFullScale;
+    part("bandwidth of norms", [&] { measure_bandwidth(report_, scale); });
+    if (!options_.small) part("attention", [&] { measure_attention(report_); });
+    std::vector<kernels::Measurement> measurements;
+    for (const int ranks : {2, 4, 8}) {
+      if (ranks > std::max(options_.small ? 2 : device_count(), 2)) break;
+      const std::string of = ", " + std::to_string(ranks) + " ranks";
+      if (matmul_) part("overlap" + of, [&] { measure_overlap(report_, ranks, *matmul_, scale); });
+      part("times of algorithms" + of, [&] {
+        const auto more = measure_algorithms(report_, ranks, !options_.tune.empty(), scale, budget_);
         measurements.insert(measurements.end(), more.begin(), more.end());
-        if (matmul) measure_overlap(report, ranks, *matmul);
-      }
-      if (!matmul) report.add_skipped("overlap", reason);
-      if (!options.tune.empty()) {
-        std::ofstream file(options.tune);
-        file << "# Measured on " << device << "\n"
-             << kernels::AlgorithmTable::from_measurements(measurements).to_text();
-        if (!file.flush()) throw std::runtime_error("cannot write " + options.tune);
-      }
-    } else {
-      report.add_skipped("measurements", "a check failed");
+      });
     }
+    if (!options_.tune.empty()) part("the table of algorithms", [&] { write_table(measurements); });
   }
-  if (!options.json.empty()) report.write_json(options.json);
-  std::printf("%s\n", report.passed() ? "passed" : "FAILED");
-  return report.passed() ? 0 : 1;
-}
+
+  void write_table(const std::vector<kernels::Measurement>& measurements) const {
+    std::ofstream file(options_.tune);
+    file << "# Measured on " << device_ << "\n";
+    if (device_count() < 2)
+      file << "# The ranks shared one GPU: this says nothing of ranks with a GPU each.\n";
+    file << kernels::AlgorithmTable::from_measurements(measurements).to_text();
+    if (!file.flush()) throw std::runtime_error("cannot write " + options_.tune);
+    // What the plugins could not read would be found out too late.
+    kernels::AlgorithmTable::read(options_.tune);
+    std::printf("wrote %s\n", options_.tune.c_str());
+  }
+
+  Options options_;
+  std::string device_;
+  Budget budget_;
+  Report report_;
+  std::unique_ptr<MatMul> matmul_;
+};
 
 }  // namespace
 }  // namespace kraken::test
 
 int main(int count, char** arguments) {
+  using namespace kraken::test;
   try {
-    return kraken::test::run(kraken::test::parse(count, arguments));
+    if (count == 5 && std::string(arguments[1]) == "--rank") {  // a process of process_checks.cpp
+      return run_rank_process(std::stoi(arguments[2]), std::stoi(arguments[3]), arguments[4]);
+    }
+    const Options options = parse(count, arguments);
+    const std::string device = describe_devices();
+    std::printf("%s\n", device.c_str());
+    return Run(options, device).all() ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "kraken-gpu-test: %s\n", error.what());
     return 1;

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <utility>
 
 namespace kraken::test {
 namespace {
@@ -25,7 +26,7 @@ std::string number(double value) {
 }  // namespace
 
 void Report::add(const std::string& group, const Checks& checks) {
-  Group one{group, checks.size(), 0, 0, ""};
+  Group one{group, checks.size(), 0, 0, "", lap()};
   for (const Check& check : checks) {
     if (check.tolerance > 0) one.tolerance_used = std::max(one.tolerance_used, check.error / check.tolerance);
     if (check.passed()) continue;
@@ -36,8 +37,9 @@ void Report::add(const std::string& group, const Checks& checks) {
   }
   // A group without checks has shown nothing.
   if (checks.empty()) ++one.failed;
-  std::printf("%-6s %-44s %6zu checks, at most %3.0f %% of a tolerance\n", one.failed == 0 ? "ok" : "FAILED",
-              group.c_str(), one.checks, 100 * one.tolerance_used);
+  std::printf("%-6s %-44s %6zu checks, at most %3.0f %% of a tolerance, %5.1f s\n",
+              one.failed == 0 ? "ok" : "FAILED", group.c_str(), one.checks, 100 * one.tolerance_used,
+              one.seconds);
   std::fflush(stdout);
   failures_ += one.failed;
   groups_.push_back(std::move(one));
@@ -45,7 +47,8 @@ void Report::add(const std::string& group, const Checks& checks) {
 
 void Report::add_skipped(const std::string& group, const std::string& reason) {
   std::printf("%-6s %-44s %s\n", "skip", group.c_str(), reason.c_str());
-  groups_.push_back({group, 0, 0, 0, reason});
+  std::fflush(stdout);
+  groups_.push_back({group, 0, 0, 0, reason, 0});
 }
 
 void Report::add_figure(const std::string& name, double value, const std::string& unit) {
@@ -54,14 +57,30 @@ void Report::add_figure(const std::string& name, double value, const std::string
   figures_.push_back({name, value, unit});
 }
 
-void Report::write_json(const std::string& path) const {
-  std::ofstream file(path);
+double Report::lap() {
+  const auto now = std::chrono::steady_clock::now();
+  return std::chrono::duration<double>(now - std::exchange(lap_, now)).count();
+}
+
+void Report::begin(const std::string& part) {
+  save(part);
+}
+
+void Report::write_json() {
+  save("");
+}
+
+void Report::save(const std::string& running) const {
+  if (json_.empty()) return;
+  const std::string unfinished = json_ + ".part";
+  std::ofstream file(unfinished);
   file << "{\n  \"device\": " << quoted(device_) << ",\n  \"passed\": " << (passed() ? "true" : "false")
-       << ",\n  \"checks\": [";
+       << ",\n  \"running\": " << (running.empty() ? "null" : quoted(running)) << ",\n  \"checks\": [";
   const char* separator = "\n";
   for (const Group& group : groups_) {
     file << separator << "    {\"name\": " << quoted(group.name) << ", \"checks\": " << group.checks
-         << ", \"failed\": " << group.failed << ", \"tolerance_used\": " << number(group.tolerance_used);
+         << ", \"failed\": " << group.failed << ", \"tolerance_used\": " << number(group.tolerance_used)
+         << ", \"seconds\": " << number(group.seconds);
     if (!group.skipped.empty()) file << ", \"skipped\": " << quoted(group.skipped);
     file << "}";
     separator = ",\n";
@@ -74,7 +93,23 @@ void Report::write_json(const std::string& path) const {
     separator = ",\n";
   }
   file << "\n  ]\n}\n";
-  if (!file.flush()) throw std::runtime_error("cannot write " + path);
+  file.close();
+  if (!file || std::rename(unfinished.c_str(), json_.c_str()) != 0) {
+    throw std::runtime_error("cannot write " + json_);
+  }
+}
+
+void Report::print_summary() const {
+  size_t run = 0, skipped = 0, checks = 0;
+  for (const Group& group : groups_) {
+    checks += group.checks;
+    ++(group.skipped.empty() ? run : skipped);
+  }
+  std::printf("\n%s: %zu groups of %zu checks run, %zu failed; %zu skipped; %zu figures\n",
+              passed() ? "passed" : "FAILED", run, checks, failures_, skipped, figures_.size());
+  for (const Group& group : groups_) {
+    if (group.skipped == kNoTime) std::printf("  no time for: %s\n", group.name.c_str());
+  }
 }
 
 }  // namespace kraken::test

@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# Tests and measures the CUDA kernels on the GPUs of this machine. Needs nvcc and a GPU, nothing else of this
-# project: no Node, no TensorRT. cuBLASLt is opened at run time where it is installed.
+# Tests and measures the CUDA kernels and communicators on the GPUs of this machine. Needs nvcc and a GPU, nothing else
+# of this project: no Node, no TensorRT. cuBLASLt and NCCL are opened at run time where they are installed.
 #
 #   bash test/gpu/run.sh                  correctness, overlap, bandwidth; a table, and results in build-gpu/gpu.json
-#   bash test/gpu/run.sh --tune FILE      also writes the algorithm table that was measured
+#   bash test/gpu/run.sh --tune FILE      also measures every algorithm, and writes the table of the fastest
 #   bash test/gpu/run.sh --compile-only   only compiles, for sm_80, sm_90 and sm_100; needs no GPU
 #
-# NVCC names the compiler, KRAKEN_GPU_BUILD the folder of what is built. Ends with 1 when a check failed.
+# NVCC names the compiler, KRAKEN_GPU_BUILD the folder of what is built. All of it takes at most KRAKEN_GPU_SECONDS (480);
+# what there was no time for is listed at the end. Ends with 1 when a check failed.
 set -euo pipefail
 root="$(cd "$(dirname "$0")/../.." && pwd)"
 build="${KRAKEN_GPU_BUILD:-$root/build-gpu}"
+bound="${KRAKEN_GPU_SECONDS:-480}"
+left() { echo $((bound - SECONDS)); }
+left_out=()
 compile_only=false
 tune=()
 while [ $# -gt 0 ]; do
@@ -48,35 +52,75 @@ for architecture in "${architectures[@]}"; do
   targets+=(-gencode "arch=compute_$architecture,code=sm_$architecture")
 done
 
-# C++17 for the kernels, which ship; C++20 for the tests around them.
-flags=(-O2 -lineinfo -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Werror
-  -I"$root/plugins/kernels" -I"$root/test/kernels" -I"$root/test/gpu" "${targets[@]}")
+# C++17 for the kernels, which ship; C++20 for communicators and tests. A file without kernels needs no GPU's code.
+flags=(-O2 -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Werror
+  -I"$root/plugins/kernels" -I"$root/plugins" -I"$root/test/kernels" -I"$root/test/gpu")
 mkdir -p "$build"
 objects=()
-compile() { # standard, source
-  local object="$build/$(basename "$2").o"
+pending=()
+hash_of() { cat "$@" | sha256sum; }
+of_kernels="$(hash_of "$root"/plugins/kernels/*.{h,cuh,cu,cpp}) ${flags[*]} ${targets[*]} $nvcc"
+of_all="$of_kernels $(hash_of "$root"/plugins/{common,communicator}/*.h "$root"/plugins/communicator/*.cpp \
+  "$root"/plugins/*.h "$root"/test/kernels/*.{h,cpp} "$root"/test/gpu/*.{h,cpp,cu})"
+compile() { # standard, what it is made of, source
+  local object="$build/$(basename "$3").o"
   objects+=("$object")
-  if [ -e "$object.made-of" ] && [ "$(cat "$object.made-of")" = "$made_of" ]; then return; fi
-  echo "compile $(realpath --relative-to="$root" "$2")" >&2
-  "$nvcc" "-std=c++$1" "${flags[@]}" -x cu -c "$2" -o "$object"
-  echo "$made_of" >"$object.made-of"
+  if [ -e "$object.made-of" ] && [ "$(cat "$object.made-of")" = "$2" ]; then return; fi
+  rm -f "$object.made-of"
+  pending+=("$@" "$object")
 }
-made_of="$(cat "$root"/plugins/kernels/*.* "$root"/test/kernels/*.* "$root"/test/gpu/*.* | sha256sum) ${targets[*]} $nvcc"
-for source in "$root"/plugins/kernels/*.cu "$root"/plugins/kernels/*.cpp; do compile 17 "$source"; done
-for source in "$root"/test/kernels/*_cases.cpp "$root"/test/gpu/*.cpp "$root"/test/gpu/*.cu; do compile 20 "$source"; done
+for source in "$root"/plugins/kernels/*.c{u,pp}; do compile 17 "$of_kernels" "$source"; done
+for source in "$root"/plugins/communicator/*.cpp "$root"/test/kernels/*_cases.cpp "$root"/test/gpu/*.c{pp,u}; do
+  compile 20 "$of_all" "$source"
+done
+
+build_one() { # standard, what it is made of, source, object
+  local language=()
+  if [[ "$3" == *.cu ]]; then language=(-lineinfo "${targets[@]}"); fi
+  echo "compile ${3#"$root/"}" >&2
+  "$nvcc" "-std=c++$1" "${flags[@]}" "${language[@]}" -c "$3" -o "$4" && echo "$2" >"$4.made-of"
+}
+jobs="$(nproc)"
+for ((i = 0; i < ${#pending[@]}; i += 4)); do
+  while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n || exit 1; done
+  build_one "${pending[@]:i:4}" &
+done
+while [ -n "$(jobs -rp)" ]; do wait -n || exit 1; done
+for object in "${objects[@]}"; do
+  [ -e "$object.made-of" ] || { echo "run.sh: ${object##*/} was not compiled" >&2; exit 1; }
+done
 "$nvcc" "${targets[@]}" "${objects[@]}" -o "$build/kraken-gpu-test" -ldl -lpthread
-echo "built $build/kraken-gpu-test for sm ${architectures[*]}" >&2
+echo "built $build/kraken-gpu-test for sm ${architectures[*]} in $SECONDS s" >&2
 if $compile_only; then exit 0; fi
 
-# Ranks that share a GPU need a hardware queue each.
-export CUDA_DEVICE_MAX_CONNECTIONS=32
-"$build/kraken-gpu-test" --json "$build/gpu.json" "${tune[@]}"
-if command -v compute-sanitizer >/dev/null; then
-  # One rank: tools that slow kernels down a hundredfold serialise them too, and ranks would wait for one another.
-  for tool in memcheck racecheck synccheck; do
-    echo "compute-sanitizer $tool" >&2
-    compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/kraken-gpu-test" --one-rank
-  done
-else
-  echo "compute-sanitizer: not installed, skipped" >&2
+# Ranks that share a GPU need a hardware queue each, and must not wait for one another to load a kernel.
+export CUDA_DEVICE_MAX_CONNECTIONS=32 CUDA_MODULE_LOADING=EAGER
+sanitizers=(memcheck racecheck synccheck)
+command -v compute-sanitizer >/dev/null || sanitizers=()
+# What does not begin while there is time for it and for the sanitizers is left out; what hangs is ended.
+reserved=$((bound / 4 > 30 ? bound / 4 : 30))
+seconds=$(($(left) > reserved ? $(left) - reserved : 0))
+status=0
+timeout -k 5 "$(($(left) > 20 ? $(left) - 10 : 10))" "$build/kraken-gpu-test" --json "$build/gpu.json" \
+  --seconds "$seconds" "${tune[@]}" || status=$?
+if [ "$status" -ge 124 ]; then
+  running="$(sed -n 's/.*"running": "\(.*\)",/\1/p' "$build/gpu.json" 2>/dev/null || true)"
+  left_out+=("what came after \"${running:-the start}\", which was ended (status $status); gpu.json has what came before")
 fi
+if [ ${#sanitizers[@]} -eq 0 ]; then echo "compute-sanitizer: not installed, skipped" >&2; fi
+for tool in "${sanitizers[@]}"; do
+  if [ "$(left)" -lt 20 ]; then
+    left_out+=("compute-sanitizer $tool")
+    continue
+  fi
+  # One rank: tools that slow kernels down a hundredfold serialise them too, and ranks would wait for one another.
+  echo "compute-sanitizer $tool" >&2
+  sanitized=0
+  timeout -k 5 "$(($(left) - 5))" compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/kraken-gpu-test" --one-rank \
+    --seconds "$(($(left) - 10))" >"$build/$tool.log" 2>&1 || sanitized=$?
+  tail -3 "$build/$tool.log"
+  if [ "$sanitized" -eq 124 ]; then left_out+=("the rest of compute-sanitizer $tool"); elif [ "$sanitized" -ne 0 ]; then status=1; fi
+done
+for one in "${left_out[@]}"; do echo "left out, for want of time: $one"; done
+echo "$([ "$status" -eq 0 ] && echo passed || echo FAILED) in $SECONDS s of $bound; figures and checks in $build/gpu.json"
+[ "$status" -eq 0 ] || exit 1

@@ -100,37 +100,99 @@ TEST(AlgorithmTable, SaysWhatIsWrongWithALine) {
   EXPECT_THROW(AlgorithmTable::read("/nowhere/table.txt"), std::invalid_argument);
 }
 
+// Times as a made-up machine would have them.
+class Timings {
+ public:
+  explicit Timings(int32_t ranks, int32_t sm = 90, bool has_multicast = false)
+      : ranks_(ranks), sm_(sm), has_multicast_(has_multicast) {}
+
+  Timings& add(int64_t bytes, Choice choice, double microseconds, bool joined = false) {
+    Exchange one = exchange(bytes, ranks_, sm_);
+    one.has_multicast = has_multicast_;
+    one.joined_by_norm = joined;
+    list.push_back({one, choice, microseconds});
+    return *this;
+  }
+  Choice choose(int64_t bytes, bool joined) const {
+    Exchange one = exchange(bytes, ranks_, sm_);
+    one.has_multicast = has_multicast_;
+    one.joined_by_norm = joined;
+    return AlgorithmTable::from_measurements(list).choose(one);
+  }
+
+  std::vector<Measurement> list;
+
+ private:
+  int32_t ranks_, sm_;
+  bool has_multicast_;
+};
+
 TEST(AlgorithmTable, MeasurementsBecomeRules) {
-  std::vector<Measurement> measurements;
-  const auto measured = [&](int64_t bytes, Algorithm algorithm, int32_t blocks, double microseconds) {
-    Exchange one = exchange(bytes, 4, 90);
-    one.joined_by_norm = algorithm == Algorithm::Folded;
-    measurements.push_back({one, {algorithm, blocks}, microseconds});
-  };
+  Timings timings(4);
   for (const int64_t bytes : {1000, 4000, 16000, 64000}) {
     const double size = static_cast<double>(bytes);
-    measured(bytes, Algorithm::Folded, 0, 2 + size / 1000);
-    measured(bytes, Algorithm::OneShot, 4, 5 + size / 2000);
-    measured(bytes, Algorithm::OneShot, 8, 6 + size / 4000);
-    measured(bytes, Algorithm::TwoShot, 16, 10 + size / 8000);
+    constexpr double kNorms = 3;  // what is joined is timed with its norms
+    timings.add(bytes, {Algorithm::Folded, 0}, 5 + size / 1000, true);
+    timings.add(bytes, {Algorithm::OneShot, 8}, 6 + kNorms + size / 4000, true);
+    timings.add(bytes, {Algorithm::OneShot, 4}, 5 + size / 2000);
+    timings.add(bytes, {Algorithm::OneShot, 8}, 6 + size / 4000);
+    timings.add(bytes, {Algorithm::TwoShot, 16}, 10 + size / 8000);
   }
-  const AlgorithmTable table = AlgorithmTable::from_measurements(measurements);
-  const auto choose = [&](int64_t bytes, bool joined) {
-    Exchange one = exchange(bytes, 4, 90);
-    one.joined_by_norm = joined;
-    return table.choose(one);
-  };
-  EXPECT_EQ(choose(1000, true), (Choice{Algorithm::Folded, 0}));
-  EXPECT_EQ(choose(4000, true), (Choice{Algorithm::Folded, 0}));
-  EXPECT_EQ(choose(16000, true), (Choice{Algorithm::OneShot, 8}));
-  EXPECT_EQ(choose(1000, false), (Choice{Algorithm::OneShot, 4}));
-  EXPECT_EQ(choose(1999, false), (Choice{Algorithm::OneShot, 4})) << "up to halfway";
-  EXPECT_EQ(choose(4000, false), (Choice{Algorithm::OneShot, 4}));
-  EXPECT_EQ(choose(16000, false), (Choice{Algorithm::OneShot, 8}));
-  EXPECT_EQ(choose(64000, false), (Choice{Algorithm::TwoShot, 16}));
-  EXPECT_EQ(choose(1 << 30, false), (Choice{Algorithm::TwoShot, 16})) << "as the largest measured";
+  EXPECT_EQ(timings.choose(1000, true), (Choice{Algorithm::Folded, 0}));
+  EXPECT_EQ(timings.choose(4000, true), (Choice{Algorithm::Folded, 0}));
+  EXPECT_EQ(timings.choose(16000, true), (Choice{Algorithm::OneShot, 8}));
+  EXPECT_EQ(timings.choose(1000, false), (Choice{Algorithm::OneShot, 4})) << "which no norm joins";
+  EXPECT_EQ(timings.choose(1999, false), (Choice{Algorithm::OneShot, 4})) << "up to halfway";
+  EXPECT_EQ(timings.choose(4000, false), (Choice{Algorithm::OneShot, 4}));
+  EXPECT_EQ(timings.choose(16000, false), (Choice{Algorithm::OneShot, 8}));
+  EXPECT_EQ(timings.choose(64000, false), (Choice{Algorithm::TwoShot, 16}));
+  EXPECT_EQ(timings.choose(1 << 30, false), (Choice{Algorithm::TwoShot, 16})) << "as the largest measured";
+  const AlgorithmTable table = AlgorithmTable::from_measurements(timings.list);
   EXPECT_EQ(table.choose(exchange(8192, 8, 80)), AlgorithmTable::built_in().choose(exchange(8192, 8, 80)));
   EXPECT_EQ(AlgorithmTable::parse(table.to_text(), "text").to_text(), table.to_text());
+}
+
+TEST(AlgorithmTable, EveryAlgorithmWinsWhereItIsTheFastest) {
+  Timings timings(8, 90, true);
+  timings.add(1 << 12, {Algorithm::Folded, 0}, 8, true).add(1 << 12, {Algorithm::Multimem, 8}, 12, true);
+  timings.add(1 << 16, {Algorithm::Folded, 0}, 30, true).add(1 << 16, {Algorithm::Multimem, 8}, 16, true);
+  timings.add(1 << 12, {Algorithm::OneShot, 4}, 4).add(1 << 12, {Algorithm::Multimem, 8}, 6);
+  timings.add(1 << 16, {Algorithm::OneShot, 4}, 14).add(1 << 16, {Algorithm::TwoShot, 8}, 9);
+  timings.add(1 << 16, {Algorithm::Multimem, 8}, 10).add(1 << 20, {Algorithm::TwoShot, 8}, 40);
+  timings.add(1 << 20, {Algorithm::Multimem, 16}, 20).add(1 << 20, {Algorithm::Nccl, 0}, 45);
+  timings.add(1 << 26, {Algorithm::Multimem, 16}, 900).add(1 << 26, {Algorithm::Nccl, 0}, 700);
+  EXPECT_EQ(timings.choose(1 << 12, true), (Choice{Algorithm::Folded, 0}));
+  EXPECT_EQ(timings.choose(1 << 16, true), (Choice{Algorithm::TwoShot, 8}))
+      << "folded is no longer the fastest";
+  EXPECT_EQ(timings.choose(1 << 12, false), (Choice{Algorithm::OneShot, 4}));
+  EXPECT_EQ(timings.choose(1 << 20, false), (Choice{Algorithm::Multimem, 16}));
+  EXPECT_EQ(timings.choose(1 << 26, false), (Choice{Algorithm::Nccl, 0}));
+  Exchange without = exchange(1 << 20, 8, 90);
+  EXPECT_EQ(AlgorithmTable::from_measurements(timings.list).choose(without), (Choice{Algorithm::Nccl, 0}))
+      << "a table from a machine with multicast, on one without";
+}
+
+TEST(AlgorithmTable, UnusableTimesChooseNothing) {
+  Timings timings(2, 80);
+  timings.add(1000, {Algorithm::Multimem, 8}, 1);  // no such hardware
+  timings.add(1000, {Algorithm::TwoShot, 8}, 0).add(1000, {Algorithm::TwoShot, 4}, -1);
+  timings.add(1000, {Algorithm::OneShot, 8}, std::numeric_limits<double>::quiet_NaN());
+  timings.add(1000, {Algorithm::Folded, 0}, 1);  // timed as one that no norm joins
+  EXPECT_EQ(AlgorithmTable::from_measurements(timings.list).to_text(), AlgorithmTable::built_in().to_text());
+  EXPECT_EQ(AlgorithmTable::from_measurements({}).to_text(), AlgorithmTable::built_in().to_text());
+}
+
+TEST(AlgorithmTable, RulesOfANewerArchitectureComeFirst) {
+  std::vector<Measurement> both;
+  for (const int32_t sm : {80, 90}) {
+    Timings timings(2, sm);
+    timings.add(1000, {sm == 80 ? Algorithm::OneShot : Algorithm::TwoShot, 8}, 1);
+    both.insert(both.end(), timings.list.begin(), timings.list.end());
+  }
+  const AlgorithmTable table = AlgorithmTable::from_measurements(both);
+  EXPECT_EQ(table.choose(exchange(1000, 2, 80)), (Choice{Algorithm::OneShot, 8}));
+  EXPECT_EQ(table.choose(exchange(1000, 2, 90)), (Choice{Algorithm::TwoShot, 8}));
+  EXPECT_EQ(table.choose(exchange(1000, 2, 100)), (Choice{Algorithm::TwoShot, 8}));
 }
 
 }  // namespace

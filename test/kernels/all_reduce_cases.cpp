@@ -111,11 +111,11 @@ void check(Checks& checks, RankGroup& group, AllReduceAlgorithm algorithm, DType
 }
 
 std::unique_ptr<Multicast> multicast_of(RankGroup& group) {
-  return Multicast::is_available() ? std::make_unique<Multicast>(group) : nullptr;
+  return Multicast::is_available(group.ranks()) ? std::make_unique<Multicast>(group) : nullptr;
 }
 
-bool can_run(AllReduceAlgorithm algorithm) {
-  return algorithm != AllReduceAlgorithm::Multimem || Multicast::is_available();
+bool can_run(AllReduceAlgorithm algorithm, int ranks) {
+  return algorithm != AllReduceAlgorithm::Multimem || Multicast::is_available(ranks);
 }
 
 }  // namespace
@@ -125,7 +125,7 @@ Checks all_reduce_checks(int ranks) {
   RankGroup group(ranks, 20011 * 4);
   const auto multicast = multicast_of(group);
   for (const AllReduceAlgorithm algorithm : kAlgorithms) {
-    if (!can_run(algorithm)) continue;
+    if (!can_run(algorithm, ranks)) continue;
     for (const DType dtype : kDTypes) {
       for (const Shape& shape : kShapes) {
         if (kIsSlow && shape.count > 9000) continue;
@@ -146,6 +146,7 @@ Checks all_reduce_sequence_checks(int ranks) {
   constexpr int64_t kCount = 300;
   RankGroup group(ranks, kCount * 4);
   const auto multicast = multicast_of(group);
+  const bool has_multimem = multicast != nullptr;
   const auto value = [](int exchange, int rank) { return exchange * 10 + rank; };
   std::vector<int> wrong(static_cast<size_t>(ranks), 0);
   group.run([&](int rank, cudaStream_t stream) {
@@ -155,7 +156,8 @@ Checks all_reduce_sequence_checks(int ranks) {
       if (random() % 4 == 0) std::this_thread::sleep_for(microseconds(random() % 300));
       AllReduceSpec spec;
       spec.algorithm = kAlgorithms[exchange % 3];
-      if (!can_run(spec.algorithm)) spec.algorithm = AllReduceAlgorithm::OneShot;
+      if (!has_multimem && spec.algorithm == AllReduceAlgorithm::Multimem)
+        spec.algorithm = AllReduceAlgorithm::OneShot;
       spec.count = kCount - exchange % 7;
       spec.blocks = 1 + exchange % 2;
       const std::vector<float> values(static_cast<size_t>(kCount), static_cast<float>(value(exchange, rank)));
@@ -195,7 +197,7 @@ Checks lost_rank_checks(int ranks) {
   spec.count = 64;
   spec.blocks = 2;
   for (const AllReduceAlgorithm algorithm : kAlgorithms) {
-    if (!can_run(algorithm)) continue;
+    if (!can_run(algorithm, ranks)) continue;
     spec.algorithm = algorithm;
     const std::string of = name + name_of(algorithm);
     {  // Late by less than the bound: everyone waits.

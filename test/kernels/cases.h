@@ -2,6 +2,7 @@
 #pragma once
 
 #include "check.h"
+#include "types.h"
 
 namespace kraken::test {
 
@@ -9,6 +10,13 @@ Checks norm_checks();
 Checks norm_accuracy_checks();
 Checks norm_argument_checks();
 Checks join_add_checks();
+
+// Prompts in chunks, decoding and both in one step, over block tables out of order; wanted rows; no cache.
+Checks attention_checks(kernels::DType dtype);
+Checks attention_accuracy_checks();
+// Lengths, blocks and rows that make no sense must not lead out of the buffers.
+Checks attention_garbage_checks();
+Checks attention_argument_checks();
 
 Checks all_reduce_checks(int ranks);
 // Sums of many exchanges in a row, with ranks that dawdle; a rank that comes late; and one that never comes.

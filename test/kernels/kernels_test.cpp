@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "cases.h"
+#include "values.h"
 
 namespace kraken::test {
 namespace {
@@ -39,6 +40,23 @@ TEST(KernelSample, DrawsInProportion) {
 }
 TEST(KernelSample, MarksRowsThatAreNoNumbers) {
   expect_all(sample_invalid_checks());
+}
+
+class Types : public testing::TestWithParam<kernels::DType> {};
+
+TEST_P(Types, AttentionAgreesWithFloat64) {
+  expect_all(attention_checks(GetParam()));
+}
+INSTANTIATE_TEST_SUITE_P(KernelAttention, Types, testing::ValuesIn(kDTypes),
+                         [](const auto& info) { return short_name(info.param); });
+TEST(KernelAttention, KeepsAccuracyFarIntoAContext) {
+  expect_all(attention_accuracy_checks());
+}
+TEST(KernelAttention, IsNotLedAstrayByGarbage) {
+  expect_all(attention_garbage_checks());
+}
+TEST(KernelAttention, RefusesWhatItCannotDo) {
+  expect_all(attention_argument_checks());
 }
 
 class Ranks : public testing::TestWithParam<int> {};

@@ -7,18 +7,18 @@ namespace kraken::test {
 
 class Multicast {
  public:
-  // Whether this machine can; if not, nothing below may be called.
-  static bool is_available();
-  // Sets multicast_send and multicast_receive of every rank.
+  // Whether this machine can for so many ranks; if not, nothing below may be called.
+  static bool is_available(int ranks);
+  // Sets multicast_send and multicast_receive of every rank, and may put the group's buffers elsewhere; it
+  // must not outlive the group, nor the group be used after it.
   explicit Multicast(RankGroup& group);
   ~Multicast();
   Multicast(const Multicast&) = delete;
   Multicast& operator=(const Multicast&) = delete;
 
  private:
-  std::vector<char> addresses_;  // never touched
-  char* send_ = nullptr;
-  char* receive_ = nullptr;
+  struct Memory;
+  std::unique_ptr<Memory> memory_;
 };
 
 }  // namespace kraken::test

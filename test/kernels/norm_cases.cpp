@@ -46,6 +46,10 @@ void check_norm(Checks& checks, const NormCase& one, int64_t offset) {
   checks.push_back(expect_close("start_norm of another " + name, out.download(), want, tolerance));
   checks.push_back(
       expect_close("start_norm's sum of another " + name, sum.download(), one.summed(send), tolerance));
+
+  sum.fill_with_nan();
+  KRAKEN_CUDA(kernels::send_sum_of_ways(one.spec, other.data(), sum.data(), nullptr));
+  checks.push_back(expect_close("send_sum_of_ways " + name, sum.download(), one.summed(send), tolerance));
 }
 
 void check_join(Checks& checks, const NormCase& one, int64_t offset) {

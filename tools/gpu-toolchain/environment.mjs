@@ -4,6 +4,8 @@ import { libraryPath } from "./places.mjs";
 
 /** One variable for each library that is there. */
 export function tensorrtEnvironment() {
-  const present = ["10", "11"].filter((major) => existsSync(libraryPath(major)));
-  return Object.fromEntries(present.map((major) => [`KRAKEN_TENSORRT_${major}_LIBRARY`, libraryPath(major)]));
+  const present = ["10", "11", "rtx"].filter((major) => existsSync(libraryPath(major)));
+  return Object.fromEntries(
+    present.map((major) => [`KRAKEN_TENSORRT_${major.toUpperCase()}_LIBRARY`, libraryPath(major)]),
+  );
 }

@@ -57,6 +57,16 @@ export function runClient(program, args, options = {}) {
   return result.stdout;
 }
 
+/** Exactly these wheels, into a folder that is no Python's. */
+export function installWheels(directory, wheels) {
+  const requirements = join(directory, "requirements.txt");
+  const lines = wheels.map(({ name, version, sha256 }) => `${name}==${version} --hash=sha256:${sha256}`);
+  writeFileSync(requirements, `${lines.join("\n")}\n`);
+  const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"];
+  const exact = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--no-compile"];
+  runClient("python3", [...pip, ...exact, "--target", directory, "--requirement", requirements]);
+}
+
 const installHints = {
   python3: "apt-get install python3 python3-pip",
   cargo: "apt-get install cargo, 1.82 or newer, or rustup",

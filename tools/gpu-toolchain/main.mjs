@@ -1,7 +1,7 @@
 /**
  * `npm run toolchain:gpu`: brings what GPU code needs to compile where no CUDA toolkit and no TensorRT are installed,
- * from package registries through their own clients. `-- --tensorrt 10` (or 11, or all) brings the TensorRT library of
- * that major too, which tests open; compiling needs none. What the machine has, and what an earlier run brought, stays.
+ * from package registries through their own clients. `-- --tensorrt 10` (or 11, or rtx, or all) brings that TensorRT
+ * library too, which tests open; compiling needs none. What the machine has, and what an earlier run brought, stays.
  */
 import { homedir } from "node:os";
 import { relative } from "node:path";
@@ -28,13 +28,20 @@ function wantedParts(majors) {
     { part: cuda, elsewhere: found.cuda },
     ...["10", "11"].map((major) => ({ part: tensorrtHeaders(major), elsewhere: found.tensorrt[major] })),
   ];
-  return [...compile, ...majors.map((major) => ({ part: tensorrtLibraries(major), elsewhere: undefined }))];
+  // TensorRT for RTX serves tests alone, so its headers come with its library.
+  const tests = majors.flatMap((major) => [
+    ...(major === "rtx" ? [tensorrtHeaders(major)] : []),
+    tensorrtLibraries(major),
+  ]);
+  return [...compile, ...tests.map((part) => ({ part, elsewhere: undefined }))];
 }
 
 async function main() {
   const { values } = parseArgs({ options: { tensorrt: { type: "string" } } });
-  const majors = { undefined: [], 10: ["10"], 11: ["11"], all: ["10", "11"] }[values.tensorrt];
-  if (!majors) throw new ToolchainError(`--tensorrt must be 10, 11 or all, got ${values.tensorrt}`);
+  const majors = { undefined: [], 10: ["10"], 11: ["11"], rtx: ["rtx"], all: ["10", "11", "rtx"] }[
+    values.tensorrt
+  ];
+  if (!majors) throw new ToolchainError(`--tensorrt must be 10, 11, rtx or all, got ${values.tensorrt}`);
   if (process.platform !== "linux" || process.arch !== "x64") {
     throw new ToolchainError(`its packages are for linux-x64, this is ${process.platform}-${process.arch}`);
   }

@@ -38,7 +38,7 @@ export const tensorrtHeaders = (major) => {
   const directory = headersDirectory(major);
   const header = join(directory, "include", "NvInferVersion.h");
   return {
-    title: `TensorRT ${entry.release} headers`,
+    title: `TensorRT ${major === "rtx" ? "for RTX " : ""}${entry.release} headers`,
     directory,
     entry,
     installed: () => isInstalled(directory, entry) && existsSync(header),
@@ -51,7 +51,8 @@ export const tensorrtHeaders = (major) => {
         unpackCrate(`${entry.crate}@${entry.version}`, target, home);
         await verifyChecksum(join(registryFolder(home, "cache"), `${name}.crate`), entry.sha256, name);
         // Only this folder: the one above it has a stand-in for CUDA's own header.
-        const headers = join("TensorRT-Headers", `TRT-Enterprise-${entry.release}`);
+        const edition = major === "rtx" ? "RTX" : "Enterprise";
+        const headers = join("TensorRT-Headers", `TRT-${edition}-${entry.release}`);
         cpSync(join(registryFolder(home, "src"), name, headers), join(target, "include"), {
           recursive: true,
         });

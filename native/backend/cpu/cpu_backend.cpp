@@ -1,14 +1,13 @@
 // The embedded backend: every rank is a thread of this process.
 #include <hwy/highway.h>
 
-#include <dnnl.hpp>
-
 #include "backend/backend.h"
 #include "backend/cpu/attention.h"
 #include "backend/cpu/cpu_model.h"
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/instruction_set.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/linear_kernel.h"
 
 namespace kraken {
 namespace {
@@ -18,7 +17,6 @@ class CpuBackend : public Backend {
   const char* name() const override { return "cpu"; }
 
   Capability capability() const override {
-    const dnnl_version_t* dnnl = dnnl_version();
     return {true,
             "",
             {{"instructionSet", cpu::name_of(cpu::allowed_instruction_set())},
@@ -29,8 +27,7 @@ class CpuBackend : public Backend {
                               : "computed in float32: this CPU has no AVX512_BF16"},
              {"int8", cpu::int8_is_native() ? "native"
                                             : "exact, at the speed of float32: this CPU has no AVX512_VNNI"},
-             {"oneDNN", std::to_string(dnnl->major) + "." + std::to_string(dnnl->minor) + "." +
-                            std::to_string(dnnl->patch)},
+             {"oneDNN", cpu::onednn_version()},
              {"highway", std::to_string(HWY_MAJOR) + "." + std::to_string(HWY_MINOR) + "." +
                              std::to_string(HWY_PATCH)}}};
   }

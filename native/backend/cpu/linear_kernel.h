@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "backend/cpu/linear_panels.h"
 #include "base/dtype.h"
@@ -39,6 +40,9 @@ struct LinearSpec {
 
 // kernel: one that multiplies `spec.compute`.
 std::unique_ptr<LinearKernel> make_panel_linear(const PanelKernel& kernel, const LinearSpec& spec);
+
+// Its version, or why this build has none (no_onednn.cpp).
+std::string onednn_version();
 
 // Whether oneDNN multiplies bfloat16 in AMX tiles here.
 bool onednn_has_matrix_tiles();

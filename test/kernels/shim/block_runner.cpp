@@ -7,6 +7,7 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -59,13 +60,15 @@ class BlockRunner {
     }
   }
 
-  void run(dim3 grid, dim3 block, const std::function<void()>& kernel) {
+  void run(dim3 grid, dim3 block, size_t dynamic_bytes, const std::function<void()>& kernel) {
     if (kernel_ != nullptr) die("a launch inside of a kernel");
     grid_ = grid;
     block_ = block;
     kernel_ = &kernel;
     count_ = block.x * block.y * block.z;
     while (fibers_.size() < count_) add_fiber();
+    dynamic_bytes_ = dynamic_bytes;
+    if (dynamic_bytes > 0 && posix_memalign(&dynamic_memory_, 1024, dynamic_bytes) != 0) die("out of memory");
     warps_.resize((count_ + kWarp - 1) / kWarp);
     if (__tsan_get_current_fiber != nullptr) home_.tsan = __tsan_get_current_fiber();
     for (unsigned int z = 0; z < grid.z; ++z) {
@@ -74,6 +77,8 @@ class BlockRunner {
       }
     }
     kernel_ = nullptr;
+    std::free(dynamic_memory_);
+    dynamic_memory_ = nullptr;
   }
 
   bool meet_block(bool all_of) {
@@ -89,7 +94,7 @@ class BlockRunner {
     return last_all_of_;
   }
 
-  uint64_t meet_warp(uint64_t value, unsigned int source_lane) {
+  const uint64_t* meet_warp(uint64_t value) {
     Fiber& fiber = *current_;
     Warp& warp = warps_[fiber.number / kWarp];
     auto& values = warp.values[fiber.warp_meetings++ % 2];
@@ -105,7 +110,7 @@ class BlockRunner {
         next();
       }
     }
-    return values[source_lane % kWarp];
+    return values;
   }
 
   void next() {
@@ -118,6 +123,7 @@ class BlockRunner {
   }
 
   const Fiber& current() const { return *current_; }
+  void* dynamic_memory() const { return dynamic_memory_; }
   dim3 index() const { return block_index_; }
   dim3 extent() const { return block_; }
   dim3 grid() const { return grid_; }
@@ -146,6 +152,7 @@ class BlockRunner {
     arrived_ = 0;
     all_of_ = true;
     for (Warp& warp : warps_) warp = Warp();
+    if (dynamic_bytes_ > 0) std::memset(dynamic_memory_, 0xff, dynamic_bytes_);
     for (unsigned int i = 0; i < count_; ++i) {
       Fiber& fiber = *fibers_[i];
       fiber.index = dim3(i % block_.x, i / block_.x % block_.y, i / block_.x / block_.y);
@@ -225,6 +232,8 @@ class BlockRunner {
   Fiber* current_ = &home_;
   Fiber* left_ = nullptr;
   const std::function<void()>* kernel_ = nullptr;
+  void* dynamic_memory_ = nullptr;
+  size_t dynamic_bytes_ = 0;
   dim3 grid_, block_, block_index_;
   unsigned int count_ = 0, alive_ = 0, arrived_ = 0;
   uint64_t meetings_ = 0;
@@ -254,14 +263,21 @@ dim3 block_extent() {
 dim3 grid_extent() {
   return runner().grid();
 }
-void run_grid(dim3 grid, dim3 block, const std::function<void()>& kernel) {
-  runner().run(grid, block, kernel);
+void run_grid(dim3 grid, dim3 block, size_t dynamic_bytes, const std::function<void()>& kernel) {
+  runner().run(grid, block, dynamic_bytes, kernel);
+}
+void* dynamic_memory() {
+  return runner().dynamic_memory();
 }
 bool meet_block(bool all_of) {
   return runner().meet_block(all_of);
 }
 uint64_t meet_warp(uint64_t value, unsigned int source_lane) {
-  return runner().meet_warp(value, source_lane);
+  return runner().meet_warp(value)[source_lane % kWarp];
+}
+void meet_warp(uint64_t value, uint64_t (&all)[kWarp]) {
+  const uint64_t* values = runner().meet_warp(value);
+  for (unsigned int lane = 0; lane < kWarp; ++lane) all[lane] = values[lane];
 }
 void pause() {
   thread_local unsigned int pauses = 0;

@@ -7,6 +7,7 @@
 // race.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 
@@ -23,12 +24,22 @@ dim3 block_index();
 dim3 block_extent();
 dim3 grid_extent();
 
-void run_grid(dim3 grid, dim3 block, const std::function<void()>& kernel);
+// dynamic_bytes: of dynamic shared memory, which begins as NaNs and is exactly as large, so that
+// AddressSanitizer sees the first byte beyond it.
+void run_grid(dim3 grid, dim3 block, size_t dynamic_bytes, const std::function<void()>& kernel);
+void* dynamic_memory();
+
+// Copies that go on by themselves: nothing arrives before its thread waits for it.
+void copy_later(void* to, const void* from, size_t bytes);  // from null: zeros
+void commit_copies();
+void wait_for_copies(size_t groups_left);
 
 // All fibers of the block; true where the argument of all of them was.
 bool meet_block(bool all_of);
 // The 32 fibers of a warp: each gives a value and gets that of a lane of its warp.
 uint64_t meet_warp(uint64_t value, unsigned int source_lane);
+// The same, and gets those of all lanes.
+void meet_warp(uint64_t value, uint64_t (&all)[32]);
 // Lets the other fibers and, now and then, the other threads go on.
 void pause();
 

@@ -20,7 +20,8 @@ inline float __half2float(__half value) {
   } else if (exponent == 0) {
     magnitude = std::ldexp(static_cast<float>(fraction), -24);
   } else {
-    magnitude = std::ldexp(static_cast<float>(0x400u + fraction), static_cast<int>(exponent) - 25);
+    const uint32_t bits = (exponent + 112) << 23 | fraction << 13;
+    std::memcpy(&magnitude, &bits, sizeof magnitude);
   }
   return sign != 0 ? -magnitude : magnitude;
 }

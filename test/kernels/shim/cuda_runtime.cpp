@@ -1,12 +1,22 @@
+// Devices, and what errors are called.
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 #include "cuda_runtime_api.h"
 
 namespace {
 
 std::atomic<int> major{9}, minor{0};
+thread_local int current_device = 0;
+
+int device_count() {
+  static const int count = [] {
+    const char* text = std::getenv("KRAKEN_SHIM_DEVICES");
+    return text == nullptr ? 1 : std::atoi(text);
+  }();
+  return count;
+}
 
 }  // namespace
 
@@ -25,31 +35,49 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "out of memory";
     case cudaErrorInvalidConfiguration:
       return "invalid configuration argument";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
     case cudaErrorPeerAccessAlreadyEnabled:
       return "peer access is already enabled";
     case cudaErrorNotSupported:
       return "operation not supported";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
   }
   return "unrecognized error code";
 }
 
+const char* cudaGetErrorName(cudaError_t) {
+  return "of the stand-in for CUDA";
+}
+
+cudaError_t cudaGetLastError() {
+  return cudaSuccess;
+}
+
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = current_device;
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = device_count();
   return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device) {
-  return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
+  if (device < 0 || device >= device_count()) return cudaErrorInvalidDevice;
+  current_device = device;
+  return cudaSuccess;
 }
 
-// There is but one device.
-cudaError_t cudaDeviceEnablePeerAccess(int, unsigned int) {
-  return cudaErrorInvalidValue;
+cudaError_t cudaDeviceCanAccessPeer(int* possible, int, int) {
+  *possible = 1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned int) {
+  return peer != current_device && peer < device_count() ? cudaSuccess : cudaErrorInvalidDevice;
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
@@ -57,43 +85,23 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   return cudaSuccess;
 }
 
-// Exactly as large as asked for, so that AddressSanitizer sees the first byte beyond it.
-cudaError_t cudaMalloc(void** pointer, size_t bytes) {
-  return posix_memalign(pointer, 256, bytes) == 0 ? cudaSuccess : cudaErrorMemoryAllocation;
-}
-
-cudaError_t cudaFree(void* pointer) {
-  std::free(pointer);
+cudaError_t cudaDeviceGetPCIBusId(char* name, int length, int device) {
+  std::snprintf(name, static_cast<size_t>(length), "0000:%02x:00.0", device);
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
-  std::memcpy(to, from, bytes);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  std::snprintf(properties->name, sizeof properties->name, "stand-in for a GPU");
+  properties->major = major;
+  properties->minor = minor;
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
-  return cudaMemcpy(to, from, bytes, kind);
-}
-
-cudaError_t cudaMemset(void* pointer, int value, size_t bytes) {
-  std::memset(pointer, value, bytes);
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int) {
-  *stream = nullptr;
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t) {
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 0;
   return cudaSuccess;
 }
 
 cudaError_t cudaDeviceSynchronize() {
-  return cudaSuccess;
+  return kraken::shim::is_capturing() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
 }

@@ -13,6 +13,7 @@
 #define __global__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 // Fibers of a block share their thread; blocks of a thread run one after another.
 #define __shared__ static thread_local
 
@@ -96,6 +97,16 @@ inline unsigned int __float_as_uint(float value) {
 inline float rsqrtf(float x) {
   return 1.0f / std::sqrt(x);
 }
+inline void sincospif(float x, float* sine, float* cosine) {
+  const double angle = 3.14159265358979323846 * static_cast<double>(x);
+  *sine = static_cast<float>(std::sin(angle));
+  *cosine = static_cast<float>(std::cos(angle));
+}
+
+template <typename... Parameters>
+cudaError_t cudaFuncSetAttribute(void (*)(Parameters...), cudaFuncAttribute, int bytes) {
+  return bytes <= kraken::shim::kMostDynamicBytes ? cudaSuccess : cudaErrorInvalidValue;
+}
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
@@ -106,6 +117,11 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   }
   const unsigned int threads = block.x * block.y * block.z;
   if (threads == 0 || threads > 1024) return cudaErrorInvalidConfiguration;
-  ::kraken::shim::run_grid(grid, block, [&] { kernel(static_cast<Parameters>(arguments)...); });
+  if (config->dynamicSmemBytes > kraken::shim::kMostDynamicBytes) return cudaErrorInvalidValue;
+  // By value, as CUDA takes a kernel's arguments.
+  const size_t dynamic_bytes = config->dynamicSmemBytes;
+  ::kraken::shim::enqueue([=, ... copies = static_cast<Parameters>(arguments)] {
+    ::kraken::shim::run_grid(grid, block, dynamic_bytes, [&] { kernel(copies...); });
+  });
   return cudaSuccess;
 }

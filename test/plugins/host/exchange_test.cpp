@@ -36,8 +36,14 @@ class ExchangeOrders : public testing::TestWithParam<Case> {};
 
 TEST_P(ExchangeOrders, EveryOrderGivesTheSameSums) {
   const std::string table = only(GetParam().algorithm);
+  fake_cuda::set_devices(4, true);
+  const bool uses_nccl = GetParam().algorithm == Algorithm::Nccl;  // which wants a device for each rank
   for (uint64_t seed = 0; seed < 40; ++seed) {
-    Group group(GetParam().ranks, options_for(table));
+    Group group(GetParam().ranks, options_for(table),
+                uses_nccl ? std::vector<int>{0, 1, 2, 3} : std::vector<int>{});
+    if (uses_nccl) {
+      ASSERT_STREQ(kraken_communicator_transport(group.communicator(0)), "peer memory and NCCL 2.32");
+    }
     KrakenLayers layers(group, {GetParam().ranks, GetParam().ways, 6, 5}, 4);
     // Steps of different lengths one after another, without the host ever waiting.
     int64_t step = 0;
@@ -45,6 +51,7 @@ TEST_P(ExchangeOrders, EveryOrderGivesTheSameSums) {
     fake_cuda::run(seed);
     EXPECT_LT(layers.worst_error(), 1e-5) << "seed " << seed;
   }
+  fake_cuda::set_devices(1, true);
 }
 
 INSTANTIATE_TEST_SUITE_P(Exchanges, ExchangeOrders,
@@ -67,7 +74,7 @@ TEST(Exchanges, NcclAloneServesRanksThatDoNotReachEachOther) {
   options.algorithms = nullptr;
   options.transport = KRAKEN_TRANSPORT_NCCL;
   for (uint64_t seed = 0; seed < 10; ++seed) {
-    Group group(2, options);
+    Group group(2, options, {0, 1});
     ASSERT_NE(group.communicator(0), nullptr) << group.error(0);
     ASSERT_STREQ(kraken_communicator_transport(group.communicator(0)), "NCCL 2.32");
     KrakenLayers layers(group, {2, 2, 5, 5}, 3);

@@ -90,15 +90,16 @@ TEST(Binding, CountsThePluginsThatTookTheCommunicator) {
   const auto plugin = create_plugin("AllReduce", {});
   auto* runtime = static_cast<nvinfer1::IPluginV3OneRuntime*>(
       plugin->getCapabilityInterface(nvinfer1::PluginCapabilityType::kRUNTIME));
-  kraken_communicator_bind(group.communicator(0));
+  const kraken_binding binding = {group.communicator(0), nullptr};
+  kraken_bind(&binding);
   const std::unique_ptr<nvinfer1::IPluginV3> one(runtime->attachToContext(nullptr));
   const std::unique_ptr<nvinfer1::IPluginV3> two(runtime->attachToContext(nullptr));
   std::unique_ptr<nvinfer1::IPluginV3> elsewhere;
   std::thread([&] { elsewhere.reset(runtime->attachToContext(nullptr)); }).join();
-  EXPECT_EQ(kraken_communicator_unbind(), 2);
-  kraken_communicator_bind(nullptr);
+  EXPECT_EQ(kraken_unbind(), 2);
+  kraken_bind(nullptr);
   const std::unique_ptr<nvinfer1::IPluginV3> unbound(runtime->attachToContext(nullptr));
-  EXPECT_EQ(kraken_communicator_unbind(), 0);
+  EXPECT_EQ(kraken_unbind(), 0);
 }
 
 TEST(Failures, JoinWithoutStart) {
@@ -242,6 +243,22 @@ TEST(Failures, OutOfMemory) {
     EXPECT_EQ(fake_cuda::live_objects(), before);
   }
   fake_cuda::fail_allocation_after(-1);
+}
+
+// The others learn of it instead of waiting for ever.
+TEST(Failures, OutOfMemoryOnOneRank) {
+  const int64_t before = fake_cuda::live_objects();
+  {
+    fake_cuda::fail_allocation_after(1);
+    const Group group(2, options_of());
+    fake_cuda::fail_allocation_after(-1);
+    const bool first_failed = group.error(0).find("out of memory") != std::string::npos;
+    const int32_t failed = first_failed ? 0 : 1;
+    EXPECT_NE(group.error(failed).find("out of memory"), std::string::npos) << group.error(failed);
+    EXPECT_EQ(group.error(1 - failed),
+              "kraken: communicator: rank " + std::to_string(failed) + " has no room for exchange buffers");
+  }
+  EXPECT_EQ(fake_cuda::live_objects(), before);
 }
 
 }  // namespace

@@ -171,6 +171,11 @@ Counters counters() {
   return state().counts;
 }
 
+void count_multimem_launch() {
+  const std::lock_guard lock(state().mutex);
+  ++state().counts.multimem_launches;
+}
+
 int64_t live_objects() {
   return state().live;
 }
@@ -247,6 +252,10 @@ cudaError_t cudaSetDevice(int device) {
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetPCIBusId(char* name, int length, int device) {
+  std::snprintf(name, static_cast<size_t>(length), "0000:%02x:00.0", device);
   return cudaSuccess;
 }
 cudaError_t cudaDeviceCanAccessPeer(int* possible, int, int) {

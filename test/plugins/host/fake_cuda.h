@@ -33,8 +33,10 @@ void destroy(Graph* graph);
 // Calls since the process began: what must not happen while an engine runs.
 struct Counters {
   int64_t allocations = 0, creations = 0, host_waits = 0, host_functions = 0, events_recorded = 0;
+  int64_t multimem_launches = 0;
 };
 Counters counters();
+void count_multimem_launch();
 
 // Streams that are alive, and memory: both zero when everything was given back.
 int64_t live_objects();

@@ -66,21 +66,30 @@ float* floats(void* data) {
 
 }  // namespace
 
-cudaError_t start_norm(const NormSpec& spec, const void* send, const void* x, void* out, void* send_sum,
-                       cudaStream_t stream, const PeerBuffers* announce) {
+cudaError_t norm(const NormSpec& spec, const void* x, void* out, cudaStream_t stream) {
+  enqueue(stream, [=] {
+    return [=] {
+      normalise_rows(spec, floats(out),
+                     [&](int64_t row, int32_t i) { return floats(x)[row * spec.width + i]; });
+      return true;
+    };
+  });
+  return cudaSuccess;
+}
+
+cudaError_t send_sum_of_ways(const NormSpec& spec, const void* send, void* send_sum, cudaStream_t stream,
+                             const PeerBuffers* announce) {
   const PeerBuffers peers = announce ? *announce : PeerBuffers{};
   const bool announces = announce != nullptr;
   if (announces && send_sum != peers.send[peers.rank]) return cudaErrorInvalidValue;
   enqueue(stream, [=] {
     return [=] {
       const int64_t size = spec.tokens * spec.width;
-      for (int64_t i = 0; send_sum && i < size; ++i) {
+      for (int64_t i = 0; i < size; ++i) {
         double sum = 0;
         for (int32_t way = 0; way < spec.ways; ++way) sum += floats(send)[way * size + i];
         floats(send_sum)[i] = static_cast<float>(sum);
       }
-      normalise_rows(spec, floats(out),
-                     [&](int64_t row, int32_t i) { return floats(x)[row * spec.width + i]; });
       if (announces) {
         const uint32_t count = ++peers.flags[peers.rank]->announcements;
         for (int32_t peer = 0; peer < peers.ranks; ++peer) peers.flags[peer]->announced[peers.rank] = count;
@@ -89,6 +98,13 @@ cudaError_t start_norm(const NormSpec& spec, const void* send, const void* x, vo
     };
   });
   return cudaSuccess;
+}
+
+// The two halves are one kernel on a GPU; here nobody can see between them.
+cudaError_t start_norm(const NormSpec& spec, const void* send, const void* x, void* out, void* send_sum,
+                       cudaStream_t stream, const PeerBuffers* announce) {
+  const cudaError_t error = send_sum_of_ways(spec, send, send_sum, stream, announce);
+  return error == cudaSuccess ? norm(spec, x, out, stream) : error;
 }
 
 cudaError_t join_norm(const NormSpec& spec, const void* a, const void* x, const void* sum, void* out,
@@ -142,6 +158,10 @@ cudaError_t join_add(DType, int64_t count, const void* x, const void* sum, void*
 cudaError_t all_reduce(const AllReduceSpec& spec, const PeerBuffers& group, cudaStream_t stream) {
   const PeerBuffers peers = group;
   if (spec.count * 4 > peers.capacity) return cudaErrorInvalidValue;
+  if (spec.algorithm == AllReduceAlgorithm::Multimem) {
+    if (peers.multicast_send == nullptr || peers.multicast_receive == nullptr) return cudaErrorNotSupported;
+    fake_cuda::count_multimem_launch();
+  }
   enqueue(stream, [=] {
     return
         [=, first = std::shared_ptr<Barrier>(), second = std::shared_ptr<Barrier>(), read = false]() mutable {
@@ -157,7 +177,7 @@ cudaError_t all_reduce(const AllReduceSpec& spec, const PeerBuffers& group, cuda
           if (!first->over()) return false;
           // Two-shot: a rank adds up its share and writes it to everyone; else everyone adds up all for
           // itself.
-          const bool shared = spec.algorithm == AllReduceAlgorithm::TwoShot;
+          const bool shared = spec.algorithm != AllReduceAlgorithm::OneShot;
           float* own = floats(spec.output && !shared ? spec.output : peers.receive[peers.rank]);
           if (!read) {
             for (int64_t i = 0; i < spec.count; ++i) {

@@ -1,4 +1,10 @@
 // A libnccl.so.2 for tests: its sums are work on fake_cuda's streams, which the test program gives it.
+// Nothing is done when a call returns, but only after a few looks at it, as of a communicator that does not
+// block.
+#include "fake_nccl.h"
+
+#include <atomic>
+#include <bit>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -7,7 +13,14 @@
 
 #include "fake_cuda.h"
 
+using kraken::fake_nccl::Fault;
+
 namespace {
+
+constexpr int kSuccess = 0, kSystemError = 2, kInvalidArgument = 4, kInProgress = 7;
+constexpr int kLooks = 3;  // until what was begun is done
+std::atomic<Fault> fault = Fault::None;
+std::atomic<int> aborted = 0, alive = 0;
 
 struct UniqueId {
   char internal[128];
@@ -26,11 +39,30 @@ struct Comm {
   std::shared_ptr<Shared> shared;
   int rank = 0;
   uint64_t next = 0;
+  int looks_left = 0;
+};
+struct Config {
+  size_t size;
+  unsigned int magic, version;
+  int blocking;
 };
 
 std::mutex registry_mutex;
 std::map<int, std::shared_ptr<Shared>> registry;
 int next_id = 1;
+
+float element(const void* data, int type, size_t i) {
+  if (type == 7) return static_cast<const float*>(data)[i];
+  return std::bit_cast<float>(uint32_t{static_cast<const uint16_t*>(data)[i]} << 16);
+}
+void store(void* data, int type, size_t i, float value) {
+  if (type == 7) {
+    static_cast<float*>(data)[i] = value;
+  } else {
+    const auto bits = std::bit_cast<uint32_t>(value);
+    static_cast<uint16_t*>(data)[i] = static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+  }
+}
 
 }  // namespace
 
@@ -38,57 +70,82 @@ int next_id = 1;
 
 NCCL ncclGetVersion(int* version) {
   *version = 23203;
-  return 0;
+  return kSuccess;
 }
 NCCL ncclGetUniqueId(UniqueId* id) {
   const std::lock_guard lock(registry_mutex);
   std::memcpy(id->internal, &next_id, sizeof(next_id));
   registry[next_id++] = std::make_shared<Shared>();
-  return 0;
+  return kSuccess;
 }
-NCCL ncclCommInitRank(Comm** comm, int ranks, UniqueId id, int rank) {
+NCCL ncclCommInitRankConfig(Comm** comm, int ranks, UniqueId id, int rank, Config* config) {
+  if (config->magic != 0xcafebeef || config->blocking != 0) return kInvalidArgument;
+  if (fault == Fault::RefusesSetUp) return kSystemError;
   const std::lock_guard lock(registry_mutex);
   int number = 0;
   std::memcpy(&number, id.internal, sizeof(number));
   registry.at(number)->ranks = ranks;
-  *comm = new Comm{registry.at(number), rank, 0};
-  return 0;
+  *comm = new Comm{registry.at(number), rank, 0, kLooks};
+  ++alive;
+  return kInProgress;
 }
 NCCL ncclCommDestroy(Comm* comm) {
+  --alive;
   delete comm;
-  return 0;
+  return kSuccess;
 }
 NCCL ncclCommAbort(Comm* comm) {
+  ++aborted;
+  --alive;
   delete comm;
-  return 0;
+  return kSuccess;
 }
-NCCL ncclCommGetAsyncError(Comm*, int* error) {
-  *error = 0;
-  return 0;
+NCCL ncclCommGetAsyncError(Comm* comm, int* error) {
+  *error = kSuccess;
+  if (comm->looks_left > 0) {
+    *error = kInProgress;
+    if (fault != Fault::Hangs) --comm->looks_left;
+  } else if (fault == Fault::FailsLater) {
+    *error = kSystemError;
+  }
+  return kSuccess;
+}
+extern "C" __attribute__((visibility("default"))) void fake_nccl_set(Fault next) {
+  fault = next;
+  aborted = 0;
+}
+NCCL fake_nccl_aborted() {
+  return aborted;
+}
+NCCL fake_nccl_alive() {
+  return alive;
 }
 extern "C" __attribute__((visibility("default"))) const char* ncclGetErrorString(int) {
   return "fake error";
 }
 NCCL ncclAllReduce(const void* send, void* receive, size_t count, int type, int op, Comm* comm,
                    cudaStream_t stream) {
-  if (type != 7 || op != 0) return 4;  // float32, sum
+  if ((type != 7 && type != 9) || op != 0) return kInvalidArgument;  // float32 or bfloat16, sum
   const std::shared_ptr<Shared> shared = comm->shared;
   kraken::fake_cuda::enqueue(stream, [=] {
     const uint64_t number = comm->next++;
     return [=, came = false]() mutable {
       const std::lock_guard lock(shared->mutex);
       Sum& sum = shared->sums[number];
-      const float* in = static_cast<const float*>(send);
-      if (!came) sum.parts[comm->rank].assign(in, in + count);
+      if (!came) {
+        std::vector<float>& part = sum.parts[comm->rank];
+        for (size_t i = 0; i < count; ++i) part.push_back(element(send, type, i));
+      }
       came = true;
       if (static_cast<int>(sum.parts.size()) < shared->ranks) return false;
       for (size_t i = 0; i < count; ++i) {
         double total = 0;
         for (const auto& [rank, part] : sum.parts) total += part[i];
-        static_cast<float*>(receive)[i] = static_cast<float>(total);
+        store(receive, type, i, static_cast<float>(total));
       }
       return true;
     };
   });
-  return 0;
+  comm->looks_left = kLooks;
+  return kInProgress;
 }

@@ -22,7 +22,7 @@ namespace kraken::plugins {
 // One call of a plugin, with descriptions as TensorRT gives them.
 class PluginCall {
  public:
-  PluginCall& input(const void* data, std::vector<int64_t> dims) {
+  PluginCall& input(const float* data, std::vector<int64_t> dims) {
     add(inputs_, dims, nvinfer1::DataType::kFLOAT);
     input_data_.push_back(data);
     return *this;
@@ -32,6 +32,15 @@ class PluginCall {
     output_data_.push_back(data);
     return *this;
   }
+  PluginCall& input(const int32_t* data, std::vector<int64_t> dims) {
+    add(inputs_, dims, nvinfer1::DataType::kINT32);
+    input_data_.push_back(data);
+    return *this;
+  }
+  PluginCall& workspace(void* data) {
+    workspace_ = data;
+    return *this;
+  }
   // What enqueue returned; 0 is success.
   int32_t run(nvinfer1::IPluginV3& plugin, cudaStream_t stream) {
     auto* runtime = static_cast<nvinfer1::IPluginV3OneRuntime*>(
@@ -39,8 +48,8 @@ class PluginCall {
     const auto count = [](const auto& items) { return static_cast<int32_t>(items.size()); };
     if (runtime->onShapeChange(inputs_.data(), count(inputs_), outputs_.data(), count(outputs_)) != 0)
       return -1;
-    return runtime->enqueue(inputs_.data(), outputs_.data(), input_data_.data(), output_data_.data(), nullptr,
-                            stream);
+    return runtime->enqueue(inputs_.data(), outputs_.data(), input_data_.data(), output_data_.data(),
+                            workspace_, stream);
   }
 
  private:
@@ -56,6 +65,7 @@ class PluginCall {
   std::vector<nvinfer1::PluginTensorDesc> inputs_, outputs_;
   std::vector<const void*> input_data_;
   std::vector<void*> output_data_;
+  void* workspace_ = nullptr;
 };
 
 struct Fields {
@@ -139,10 +149,10 @@ class Group {
     if (!plugin) throw std::runtime_error(kraken_plugins_last_error());
     auto* runtime = static_cast<nvinfer1::IPluginV3OneRuntime*>(
         plugin->getCapabilityInterface(nvinfer1::PluginCapabilityType::kRUNTIME));
-    kraken_communicator_bind(communicators_[rank]);
+    const kraken_binding binding = {communicators_[rank], nullptr};
+    kraken_bind(&binding);
     std::unique_ptr<nvinfer1::IPluginV3> attached(runtime->attachToContext(nullptr));
-    if (kraken_communicator_unbind() != 1)
-      throw std::runtime_error("the plugin did not take the communicator");
+    if (kraken_unbind() != 1) throw std::runtime_error("the plugin did not take the communicator");
     return attached;
   }
 

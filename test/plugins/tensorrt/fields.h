@@ -69,12 +69,22 @@ inline Fields join_add_fields(int32_t exchange, int32_t width) {
   return Fields().integer("exchange", exchange).integer("width", width);
 }
 
+// 12 heads of 113 elements in each of 2 ways, rotary positions on 32 of them.
+inline Fields attention_fields(int32_t last_tokens = 0) {
+  Fields fields;
+  fields.integer("layer", 3).integer("ways", 2).integer("heads", 12).integer("kv_heads", 4);
+  fields.integer("head_dim", 113).number("scale", 0.094f).integer("rotary_dims", 32);
+  fields.number("rotary_base", 10000).integer("rotary_style", 1).integer("last_tokens", last_tokens);
+  return fields.integer("block_tokens", 64).integer("max_context", 1000);
+}
+
 // The plugins' names with fields that are right.
 inline std::vector<std::pair<std::string, Fields>> all_plugins() {
   return {{"StartNorm", start_norm_fields(3, 2, 768, 1)},
           {"JoinNorm", norm_fields(3, 2, 768, 1)},
           {"JoinAdd", join_add_fields(1, 768)},
-          {"AllReduce", Fields()}};
+          {"AllReduce", Fields()},
+          {"Attention", attention_fields(1)}};
 }
 
 }  // namespace kraken::plugins

@@ -35,8 +35,8 @@ TEST(PluginLibrary, NeedsNoDriverNoTensorRtAndNoNccl) {
 }
 
 TEST(PluginLibrary, ShowsItsInterfaceAlone) {
-  for (const char* name :
-       {"getCreators", "setLoggerFinder", "kraken_communicator_create", "kraken_communicator_bind"}) {
+  for (const char* name : {"getCreators", "setLoggerFinder", "kraken_communicator_create",
+                           "kraken_kv_cache_create", "kraken_bind", "kraken_communicator_abort"}) {
     EXPECT_NE(dlsym(plugin_library().handle(), name), nullptr) << name;
   }
   // Of the CUDA runtime inside: TensorRT has another one, and the two must not be mixed up.
@@ -59,7 +59,7 @@ TEST(PluginLibrary, HasOneCreatorForEachOp) {
     EXPECT_STREQ(creator->getPluginVersion(), "1");
     EXPECT_STREQ(creator->getInterfaceInfo().kind, "PLUGIN CREATOR_V3ONE");
   }
-  EXPECT_EQ(names, (std::vector<std::string>{"StartNorm", "JoinNorm", "JoinAdd", "AllReduce"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"StartNorm", "JoinNorm", "JoinAdd", "AllReduce", "Attention"}));
 }
 
 // A machine without a driver; with one, this makes a communicator of one rank.

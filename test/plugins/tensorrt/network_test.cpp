@@ -42,6 +42,82 @@ TEST_P(NetworkTypes, OutputsAreShapedAndTypedLikeInputs) {
   }
 }
 
+// Packed sequences: T, S+1, S and B are dynamic, each by itself.
+class AttentionNetwork : public NetworkTypes {
+ protected:
+  static constexpr int64_t kQkv = 20 * 113, kOut = 12 * 113, kTable = 16;
+
+  std::vector<nvinfer1::ITensor*> attention_inputs(nvinfer1::ITensor* qkv, bool last_tokens) {
+    std::vector<nvinfer1::ITensor*> inputs = {
+        qkv, input("positions", DataType::kINT32, {-1}), input("sequence_begins", DataType::kINT32, {-1}),
+        input("past_lengths", DataType::kINT32, {-1}), input("block_tables", DataType::kINT32, {-1, kTable})};
+    if (last_tokens) inputs.push_back(input("wanted_rows", DataType::kINT32, {-1}));
+    return inputs;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Network, AttentionNetwork,
+                         testing::Values(DataType::kFLOAT, DataType::kHALF, DataType::kBF16), type_name);
+
+TEST_P(AttentionNetwork, ShapesItsOutput) {
+  nvinfer1::ITensor* qkv = input("qkv", GetParam(), {2, -1, kQkv});
+  std::vector<nvinfer1::ITensor*> inputs = attention_inputs(qkv, true);
+  nvinfer1::ITensor* last = plugin("last", "Attention", attention_fields(1), inputs);
+  inputs.pop_back();
+  nvinfer1::ITensor* all = plugin("all", "Attention", attention_fields(), inputs);
+  for (nvinfer1::ITensor* out : {all, last}) {
+    ASSERT_NE(out, nullptr);
+    EXPECT_EQ(sizes(*out), (std::vector<int64_t>{2, -1, kOut})) << log.problems();
+    EXPECT_EQ(out->getType(), GetParam());
+  }
+}
+
+TEST_P(AttentionNetwork, RefusesOtherIndices) {
+  std::vector<nvinfer1::ITensor*> inputs = attention_inputs(input("qkv", GetParam(), {2, -1, kQkv}), false);
+  inputs[3] = input("long_lengths", DataType::kINT64, {-1});
+  nvinfer1::ITensor* output = try_plugin("h.0.attn", "Attention", attention_fields(), inputs);
+  if (output != nullptr) {
+    network->markOutput(*output);
+    EXPECT_TRUE(sizes(*output).empty()) << "it has a shape";
+  }
+  EXPECT_TRUE(log.contains("kraken: Attention: input 3 must have type int32, got type 8")) << log.problems();
+}
+
+#if NV_TENSORRT_MAJOR == 10
+
+TEST_P(AttentionNetwork, NegotiatesOneFormatAndItsScratch) {
+  constexpr int64_t kMost = 300, kSequences = 8;
+  nvinfer1::ITensor* x = work("embed", {input("x", GetParam(), {2, -1, kQkv})});
+  nvinfer1::ITensor* all = plugin("h.0.attn", "Attention", attention_fields(), attention_inputs(x, false));
+  network->markOutput(*work("end", {all}));
+  nvinfer1::IOptimizationProfile* profile = builder->createOptimizationProfile();
+  using Select = nvinfer1::OptProfileSelector;
+  for (const auto& [select, t, s] : {std::tuple{Select::kMIN, int64_t{1}, int64_t{1}},
+                                     {Select::kOPT, kMost, kSequences},
+                                     {Select::kMAX, kMost, kSequences}}) {
+    ASSERT_TRUE(profile->setDimensions("x", select, dims({2, t, kQkv})));
+    ASSERT_TRUE(profile->setDimensions("positions", select, dims({t})));
+    ASSERT_TRUE(profile->setDimensions("sequence_begins", select, dims({s + 1})));
+    ASSERT_TRUE(profile->setDimensions("past_lengths", select, dims({s})));
+    ASSERT_TRUE(profile->setDimensions("block_tables", select, dims({s, kTable})));
+  }
+  config->addOptimizationProfile(profile);
+  const std::unique_ptr<nvinfer1::IHostMemory> plan(builder->buildSerializedNetwork(*network, *config));
+  EXPECT_EQ(plan, nullptr) << "a plan without a device: is this still the CPU-only mode?";
+  EXPECT_TRUE(log.contains("Only one format combination and one tactic for h.0.attn")) << log.problems();
+  EXPECT_FALSE(log.contains("kraken: ")) << log.problems();
+  int64_t scratch = -1;
+  for (const Log::Line& line : log.lines()) {
+    std::smatch match;
+    if (std::regex_search(line.text, match, std::regex("^Max Scratch Memory: (\\d+) bytes"))) {
+      scratch = std::stoll(match[1]);
+    }
+  }
+  const int64_t row = (GetParam() == DataType::kFLOAT ? 116 * 4 : 120 * 2);
+  EXPECT_GE(scratch, kMost * 2 * 8 * row);
+}
+
+#endif
+
 struct Wrong {
   const char* what;
   std::vector<int64_t> send, x, weight;

@@ -31,8 +31,8 @@ std::map<std::string, std::string> serialized(nvinfer1::IPluginV3& plugin) {
   const nvinfer1::PluginFieldCollection* list = runtime_of(plugin).getFieldsToSerialize();
   for (int32_t i = 0; i < list->nbFields; ++i) {
     const nvinfer1::PluginField& field = list->fields[i];
-    EXPECT_EQ(field.length, 1);
-    fields[field.name] = std::string(static_cast<const char*>(field.data), 4);
+    fields[field.name] =
+        std::string(static_cast<const char*>(field.data), 4 * static_cast<size_t>(field.length));
   }
   return fields;
 }
@@ -50,6 +50,7 @@ TEST(Plugins, HaveTheThreeCapabilities) {
     EXPECT_STREQ(runtime_of(*plugin).getInterfaceInfo().kind, "PLUGIN_V3ONE_RUNTIME");
     EXPECT_EQ(build_of(*plugin).getNbOutputs(), 1);
     EXPECT_EQ(build_of(*plugin).getNbTactics(), 0);
+    if (name == "Attention") continue;
     EXPECT_EQ(build_of(*plugin).getWorkspaceSize(nullptr, 0, nullptr, 0), 0u);
   }
 }
@@ -146,6 +147,64 @@ INSTANTIATE_TEST_SUITE_P(
                  TensorRTPhase::kRUNTIME}),
     [](const auto& info) { return info.param.what; });
 
+class BadAttention : public testing::TestWithParam<BadField> {};
+
+TEST_P(BadAttention, IsRefusedByName) {
+  Fields fields = attention_fields();
+  ASSERT_NE(fields.create("Attention"), nullptr) << last_error();
+  GetParam().change(fields);
+  EXPECT_EQ(fields.create("Attention"), nullptr);
+  EXPECT_EQ(last_error(), std::string("kraken: Attention: ") + GetParam().message);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Plugins, BadAttention,
+    testing::Values(
+        BadField{"groups", [](Fields& f) { f.remove("kv_heads").integer("kv_heads", 5); },
+                 R"(field "kv_heads" must be a divisor of heads (12), got 5)"},
+        BadField{"headDim", [](Fields& f) { f.remove("head_dim").integer("head_dim", 257); },
+                 R"(field "head_dim" must be one int32 from 1 to 256, got 257)"},
+        BadField{"noScale", [](Fields& f) { f.remove("scale"); },
+                 R"(field "scale" must be one finite float32 above 0, got none)"},
+        BadField{"style", [](Fields& f) { f.remove("rotary_style").integer("rotary_style", 3); },
+                 R"(field "rotary_style" must be one int32 from 0 to 2, got 3)"},
+        BadField{"oddRotary", [](Fields& f) { f.remove("rotary_dims").integer("rotary_dims", 33); },
+                 R"(field "rotary_dims" must be an even number from 2 to head_dim (113), got 33)"},
+        BadField{"wideRotary", [](Fields& f) { f.remove("rotary_dims").integer("rotary_dims", 114); },
+                 R"(field "rotary_dims" must be an even number from 2 to head_dim (113), got 114)"},
+        BadField{
+            "fewScales",
+            [](Fields& f) {
+              f.replace("rotary_frequency_scale", PluginFieldType::kFLOAT32, 2, std::vector<float>{1, 2});
+            },
+            R"(field "rotary_frequency_scale" must be 1 or rotary_dims / 2 (16) long, got 2)"},
+        BadField{"noScales",
+                 [](Fields& f) {
+                   f.replace("rotary_frequency_scale", PluginFieldType::kFLOAT32, 0, std::vector<float>{1});
+                 },
+                 R"(field "rotary_frequency_scale" must be finite float32s above 0, got 0 × float32)"},
+        BadField{"badScale",
+                 [](Fields& f) {
+                   f.replace("rotary_frequency_scale", PluginFieldType::kFLOAT32, 1, std::vector<float>{-1});
+                 },
+                 R"(field "rotary_frequency_scale" must be finite float32s above 0, got -1.000000)"},
+        BadField{"blocks", [](Fields& f) { f.remove("block_tokens").integer("block_tokens", 48); },
+                 R"(field "block_tokens" must be a power of two, got 48)"}),
+    [](const auto& info) { return info.param.what; });
+
+// A scale for each pair, as Llama 3 has, is a field of many numbers.
+TEST(Plugins, KeepTheFrequencyScaleOfEachPair) {
+  Fields fields = attention_fields();
+  std::vector<float> scales(16);
+  for (size_t i = 0; i < scales.size(); ++i) scales[i] = 1.0f / static_cast<float>(i + 1);
+  fields.replace("rotary_frequency_scale", PluginFieldType::kFLOAT32, 16, scales);
+  const auto plugin = fields.create("Attention");
+  ASSERT_NE(plugin, nullptr) << last_error();
+  const std::string bytes = serialized(*plugin).at("rotary_frequency_scale");
+  ASSERT_EQ(bytes.size(), 64u);
+  EXPECT_EQ(std::memcmp(bytes.data(), scales.data(), 64), 0);
+}
+
 TEST(Plugins, RefuseADamagedCollection) {
   const nvinfer1::PluginFieldCollection damaged = {-3, nullptr};
   EXPECT_EQ(creators()[0]->createPlugin("layer", &damaged, TensorRTPhase::kRUNTIME), nullptr);
@@ -179,6 +238,53 @@ TEST(Plugins, RefuseShapesThatDoNotFit) {
   EXPECT_EQ(last_error(), "kraken: StartNorm: x must be [2,5,768], got [2,4,768]");
   EXPECT_NE(change({x, x, desc({2, 1, 768}, DataType::kFLOAT)}), 0);
   EXPECT_EQ(last_error(), "kraken: StartNorm: weight must be [2,768], got [2,1,768]");
+}
+
+TEST(Plugins, AttentionRefusesShapesThatDoNotFit) {
+  using nvinfer1::DataType;
+  const auto plugin = attention_fields(1).create("Attention");
+  ASSERT_NE(plugin, nullptr);
+  const auto qkv = [&](int64_t width) { return desc({2, 9, width}, DataType::kHALF); };
+  const auto int32 = [&](std::vector<int64_t> dims) { return desc(std::move(dims), DataType::kINT32); };
+  const auto out = desc({2, 4, 12 * 113}, DataType::kHALF);
+  const auto change = [&](std::vector<nvinfer1::PluginTensorDesc> inputs) {
+    return runtime_of(*plugin).onShapeChange(inputs.data(), static_cast<int32_t>(inputs.size()), &out, 1);
+  };
+  EXPECT_EQ(change({qkv(2260), int32({9}), int32({6}), int32({5}), int32({5, 16}), int32({4})}), 0)
+      << last_error();
+  const auto expect_refused = [&](std::vector<nvinfer1::PluginTensorDesc> inputs, const char* message) {
+    EXPECT_NE(change(std::move(inputs)), 0);
+    EXPECT_EQ(last_error(), std::string("kraken: Attention: ") + message);
+  };
+  expect_refused({qkv(2259), int32({9}), int32({6}), int32({5}), int32({5, 16}), int32({4})},
+                 "qkv must be [2,-1,2260], got [2,9,2259]");
+  expect_refused({qkv(2260), int32({8}), int32({6}), int32({5}), int32({5, 16}), int32({4})},
+                 "positions must be [9], got [8]");
+  expect_refused({qkv(2260), int32({9}), int32({5}), int32({5}), int32({5, 16}), int32({4})},
+                 "sequence_begins must be [6], got [5]");
+  expect_refused({qkv(2260), int32({9}), int32({6}), int32({5}), int32({5, 15}), int32({4})},
+                 "block_tables must be [5,16], got [5,15]");
+  expect_refused({qkv(2260), int32({9}), int32({6}), int32({5}), int32({5, 16}), int32({4, 1})},
+                 "wanted_rows must be [-1], got [4,1]");
+  expect_refused({qkv(2260), int32({9}), int32({6}), int32({5}), int32({5, 16})},
+                 "takes 6 inputs and has 1 output, got 5 and 1");
+}
+
+TEST(Plugins, AttentionAsksForItsWorkspace) {
+  using nvinfer1::DataType;
+  const auto plugin = attention_fields().create("Attention");
+  ASSERT_NE(plugin, nullptr);
+  const auto bytes_for = [&](int64_t tokens) {
+    std::vector<nvinfer1::DynamicPluginTensorDesc> inputs(5);
+    for (auto& input : inputs) input.desc = desc({-1}, DataType::kINT32);
+    inputs[0].desc = desc({2, -1, 2260}, DataType::kHALF);
+    inputs[0].max = desc({2, tokens, 2260}, DataType::kHALF).dims;
+    const nvinfer1::DynamicPluginTensorDesc output{};
+    return build_of(*plugin).getWorkspaceSize(inputs.data(), 5, &output, 1);
+  };
+  // Keys and values of a step: of 2 × 4 heads, in rows of 120 elements.
+  EXPECT_EQ(bytes_for(2048) - bytes_for(1024), size_t{1024} * 2 * 8 * 120 * 2);
+  EXPECT_GT(bytes_for(1), size_t{1} << 20);
 }
 
 TEST(Plugins, SayWhatIsWrongWhenThereIsNoDevice) {

@@ -18,7 +18,7 @@ TEST_F(PluginRegistry, LoadsAndUnloadsTheLibrary) {
   const int32_t before = creator_count();
   const nvinfer1::IPluginRegistry::PluginLibraryHandle handle = registry().loadLibrary(KRAKEN_PLUGIN_LIBRARY);
   ASSERT_NE(handle, nullptr);
-  EXPECT_EQ(creator_count(), before + 4);
+  EXPECT_EQ(creator_count(), before + 5);
   for (const auto& [name, fields] : all_plugins()) {
     nvinfer1::IPluginCreatorInterface* creator = registry().getCreator(name.c_str(), "1", "kraken");
     ASSERT_NE(creator, nullptr) << name;
@@ -34,7 +34,7 @@ TEST_F(PluginRegistry, TakesCreatorsOneByOne) {
   for (nvinfer1::IPluginCreatorV3One* creator : creators()) {
     EXPECT_TRUE(registry().registerCreator(*creator, KRAKEN_PLUGINS_NAMESPACE));
   }
-  EXPECT_EQ(creator_count(), before + 4);
+  EXPECT_EQ(creator_count(), before + 5);
   for (nvinfer1::IPluginCreatorV3One* creator : creators())
     EXPECT_TRUE(registry().deregisterCreator(*creator));
   EXPECT_EQ(creator_count(), before);

@@ -1,0 +1,15 @@
+// What only a GPU can say about attention: that a captured step stays right when lengths change, and how fast
+// it is.
+#pragma once
+
+#include "report.h"
+
+namespace kraken::test {
+
+// A decoding step captured once and replayed over other lengths and blocks.
+Checks attention_graph_checks();
+
+// Prompts in FLOP/s; decoding in bytes of keys and values per second, as a share of what a copy moves.
+void measure_attention(Report& report);
+
+}  // namespace kraken::test

@@ -1,0 +1,32 @@
+// A model of random weights as the engine files of its ranks, on disk as long as this lives.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+#include "model/graph.h"
+#include "weights/rank_file.h"
+
+namespace kraken::test {
+
+class RandomModel {
+ public:
+  explicit RandomModel(const ModelConfig& config, DType dtype = DType::Float32);
+  ~RandomModel();
+  RandomModel(const RandomModel&) = delete;
+  RandomModel& operator=(const RandomModel&) = delete;
+
+  const ModelConfig& config() const { return config_; }
+  // The same numbers, whatever the ranks.
+  RankFile rank_file(const Graph& graph) const;
+
+ private:
+  ModelConfig config_;
+  DType dtype_;
+  std::filesystem::path directory_;
+  std::string tensors_;  // JSON
+};
+
+}  // namespace kraken::test
