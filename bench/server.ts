@@ -64,7 +64,7 @@ const clients = fork(fileURLToPath(new URL("./server/clients.ts", import.meta.ur
 try {
   const path = directory ?? join(built!, "kraken-125m-2way");
   if (built) await buildEngine({ random: "kraken-125m-2way", output: path, ranks: 2, dtype: "bfloat16" });
-  await using engine = await Engine.load(path, { maxBatchSize: 32, verify: false });
+  await using engine = await Engine.load(path, { maxBatchSize: 32, prefixReuse: false, verify: false });
   await using server = await createServer(engine, { logLevel: "silent" });
   const url = await server.listen({ port: 0 });
   const overHttp = async (task: Omit<Task, "url">): Promise<Answer> => {

@@ -70,6 +70,8 @@ export class FakeExecutor implements NativeExecutor {
       exposedMs: [1, 2],
       collectiveMs: [3, 4],
       hiddenMs: [1, 1],
+      prefixQueryTokens: 0,
+      prefixHitTokens: 0,
     } as NativeStats;
   }
 
