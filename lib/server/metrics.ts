@@ -90,7 +90,10 @@ export class Metrics {
   ];
   readonly #promptTokens = this.#counter("prompt_tokens_total", "Prompt tokens computed.");
   readonly #generationTokens = this.#counter("generation_tokens_total", "Tokens generated.");
-  readonly #prefixQueries = this.#counter("prefix_cache_queries_total", "Prompt tokens looked up in the cache.");
+  readonly #prefixQueries = this.#counter(
+    "prefix_cache_queries_total",
+    "Prompt tokens looked up in the cache.",
+  );
   readonly #prefixHits = this.#counter("prefix_cache_hits_total", "Of these, tokens that were in it.");
   readonly #preemptions = this.#counter("num_preemptions_total", "Sequences set back for want of memory.");
   readonly #steps = this.#counter("engine_steps_total", "Steps of the engine.");
