@@ -228,12 +228,16 @@ export interface NativeStats {
   exposedMs: number[];
   /** Of each rank since load: milliseconds from the start of each exchange to its arrival, hidden or not. */
   collectiveMs: number[];
+  /** Of each rank since load: of these, milliseconds in which it did something else. */
+  hiddenMs: number[];
   /** Exchanges each rank has waited for since load. */
   exchanges: number;
   profileMs: Record<string, number>[];
   weightBytes: number;
   kvBytes: number;
   activationBytes: number;
+  /** Why the engine takes no more requests: a rank was lost. "" while it takes them. */
+  closed: string;
 }
 
 export interface NativeExecutor {

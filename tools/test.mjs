@@ -1,7 +1,7 @@
 /**
  * `npm test`, after set-up: native tests through ctest, then every TypeScript test through node:test. Kernels (in ctest)
  * and the parity of checkpoints and architectures are tested once with each instruction set that the machine has.
- * `npm test -- --only unit` (or parity, process, trtllm, native) runs one group.
+ * `npm test -- --only unit` (or parity, process, server, trtllm, native) runs one group.
  */
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -14,7 +14,7 @@ import { tensorrtEnvironment } from "./gpu-toolchain/environment.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const { values } = parseArgs({ options: { only: { type: "string" } } });
-const groups = values.only ? [values.only] : ["native", "unit", "parity", "process", "trtllm"];
+const groups = values.only ? [values.only] : ["native", "unit", "parity", "process", "server", "trtllm"];
 
 function run(title, program, args, env = {}) {
   console.error(`\ntest: ${title}`);

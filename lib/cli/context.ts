@@ -23,6 +23,7 @@ export interface Library {
   evaluation(): Promise<typeof import("../eval/index.js")>;
   bench(): Promise<typeof import("../bench/index.js")>;
   charts(): Promise<typeof import("../report/charts.js")>;
+  server(): Promise<typeof import("../server/index.js")>;
 }
 
 export interface Context {
@@ -47,6 +48,7 @@ export const library: Library = {
   evaluation: () => import("../eval/index.js"),
   bench: () => import("../bench/index.js"),
   charts: () => import("../report/charts.js"),
+  server: () => import("../server/index.js"),
 };
 
 /** The context of this process. A second Ctrl-C ends it at once. */

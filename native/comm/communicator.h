@@ -59,6 +59,12 @@ class Communicator {
   // Nanoseconds from this rank's start() until every rank's part had arrived, hidden or not, over all
   // exchanges that were waited for; and how many those are.
   virtual uint64_t collective_nanoseconds() const = 0;
+  // Of these nanoseconds, those in which the rank did something else. Less than the truth where waiting for
+  // gathers and barriers cannot be told from waiting for exchanges.
+  virtual uint64_t hidden_nanoseconds() const {
+    const uint64_t exposed = exposed_nanoseconds(), all = collective_nanoseconds();
+    return all > exposed ? all - exposed : 0;
+  }
   virtual uint64_t exchanges() const = 0;
 };
 

@@ -100,10 +100,13 @@ struct ExecutorStats {
   double step_ms_total = 0;
   std::vector<double> exposed_ms;  // per rank: time waited for collectives
   std::vector<double>
-      collective_ms;       // per rank: from the start of each exchange to its arrival, hidden or not
-  uint64_t exchanges = 0;  // of each rank
+      collective_ms;              // per rank: from the start of each exchange to its arrival, hidden or not
+  std::vector<double> hidden_ms;  // per rank: of these, while the rank did something else
+  uint64_t exchanges = 0;         // of each rank
   std::vector<std::map<std::string, double>> profile_ms;  // per rank, since the last call (profile only)
   size_t weight_bytes = 0, kv_bytes = 0, activation_bytes = 0;  // all ranks
+  std::string
+      closed;  // why the engine takes no more requests; empty while it does. Not sent: each side knows
 };
 
 class Executor {

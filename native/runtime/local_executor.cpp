@@ -84,9 +84,11 @@ RequestId LocalExecutor::enqueue(Request request) {
 ExecutorStats LocalExecutor::stats() {
   ExecutorStats stats = board_.take();
   stats.waiting += mailbox_.uncollected();
+  stats.closed = mailbox_.closed();
   for (const auto& communicator : communicators_) {
     stats.exposed_ms.push_back(static_cast<double>(communicator->exposed_nanoseconds()) * 1e-6);
     stats.collective_ms.push_back(static_cast<double>(communicator->collective_nanoseconds()) * 1e-6);
+    stats.hidden_ms.push_back(static_cast<double>(communicator->hidden_nanoseconds()) * 1e-6);
   }
   stats.exchanges = communicators_.front()->exchanges();
   return stats;

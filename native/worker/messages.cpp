@@ -69,8 +69,8 @@ void stats_fields(Wire& wire, T& stats) {
   wire(stats.steps, stats.prompt_tokens, stats.generated_tokens, stats.finished, stats.cancelled,
        stats.failed, stats.preemptions, stats.running, stats.waiting, stats.kv_blocks, stats.kv_blocks_used,
        stats.kv_blocks_cached, stats.kv_block_tokens, stats.prefix_query_tokens, stats.prefix_hit_tokens,
-       stats.step_ms_total, stats.exposed_ms, stats.collective_ms, stats.exchanges, stats.profile_ms,
-       stats.weight_bytes, stats.kv_bytes, stats.activation_bytes);
+       stats.step_ms_total, stats.exposed_ms, stats.collective_ms, stats.hidden_ms, stats.exchanges,
+       stats.profile_ms, stats.weight_bytes, stats.kv_bytes, stats.activation_bytes);
 }
 
 void check_code(const std::string& code) {

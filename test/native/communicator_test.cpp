@@ -310,6 +310,24 @@ TEST(Communicator, AbortEndsAWaitForASlowLink) {
   });
 }
 
+TEST(Communicator, CountsWhatWorkHides) {
+  constexpr uint64_t kWork = 60'000'000;
+  Group group = make_local_group(2, {.link = {0.2, 1e9}});
+  const float value = 1;
+  const float* part = &value;
+  on_all_ranks(group, [&](Communicator& c) {
+    const Ticket ticket = c.start({&part, 1}, 1, 1);
+    std::this_thread::sleep_for(std::chrono::nanoseconds(kWork));
+    c.wait(ticket);
+  });
+  for (const auto& communicator : group) {
+    const uint64_t all = communicator->collective_nanoseconds(), hidden = communicator->hidden_nanoseconds();
+    EXPECT_GE(hidden, std::min(kWork, all));
+    EXPECT_LE(hidden, all);
+    EXPECT_GE(hidden + communicator->exposed_nanoseconds(), all);
+  }
+}
+
 TEST(Communicator, CountsOnlyTheTimeItWaits) {
   Group group = make_local_group(2);
   const float value = 1;
