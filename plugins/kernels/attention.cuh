@@ -49,10 +49,13 @@ struct TileShape {
       kWarps == 1;  // more loads under way, of fewer bytes: memory is what it waits for
   static constexpr int kRows = kWarps * kWarpRows;
   static constexpr int kBytes = kFew ? 8192 : 16384;
-  static constexpr int kMost = kFew ? 32 : 64;
+  // float32's products are unrolled into single instructions, so fewer of them keep the code small.
+  static constexpr int kMost = (kFew ? 32 : 64) * 2 / static_cast<int>(sizeof(T));
   static constexpr int kFit = kBytes / (HD * static_cast<int>(sizeof(T))) / 16 * 16;
   static constexpr int kKeys = kFit < 16 ? 16 : kFit > kMost ? kMost : kFit;
   static constexpr int kStages = kFew ? 3 : 2;
+  // Blocks on a multiprocessor at once that registers must leave room for; shared memory allows no more.
+  static constexpr int kBlocks = kFew ? 1 : HD <= 64 ? 4 : 2;
   static constexpr int kSharedBytes = (kRows + 2 * kStages * kKeys) * HD * static_cast<int>(sizeof(T));
 };
 
@@ -143,7 +146,7 @@ __device__ __forceinline__ float* partial_rows(float* partials, int32_t tile, in
 
 // Grid: tiles × pairs × splits. `partials` null: one split, which writes to the output.
 template <typename T, int HD, int kWarps>
-__global__ void __launch_bounds__(kWarps* kWarpSize, 1)
+__global__ void __launch_bounds__(kWarps* kWarpSize, TileShape<T, HD, kWarps>::kBlocks)
     attend_kernel(const __grid_constant__ Step<T> step, const __grid_constant__ Rotary rotary,
                   TileLaunch launch, float* partials, int32_t partial_floats) {
   using Shape = TileShape<T, HD, kWarps>;

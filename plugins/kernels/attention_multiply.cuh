@@ -63,7 +63,7 @@ template <int HD, int BN>
 struct Multiply<float, HD, BN> {
   static __device__ __forceinline__ void scores(float* q, float* keys, int used, float (&s)[BN / 8][4]) {
     const int lane = static_cast<int>(threadIdx.x) % kWarpSize, g = lane / 4, t = lane % 4;
-#pragma unroll 2
+#pragma unroll 1
     for (int k = 0; k < used / 4; ++k) {
       const Vector<float> q0(load16(shared_vector<HD>(q, g, k))), q1(load16(shared_vector<HD>(q, g + 8, k)));
 #pragma unroll

@@ -31,6 +31,7 @@ class IntArray {
  public:
   explicit IntArray(const std::vector<int32_t>& values)
       : memory_(device_memory(std::max<size_t>(values.size(), 1) * sizeof(int32_t))) {
+    if (values.empty()) return;
     KRAKEN_CUDA(cudaMemcpy(memory_.get(), values.data(), values.size() * sizeof(int32_t), cudaMemcpyDefault));
     KRAKEN_CUDA(cudaStreamSynchronize(nullptr));
   }

@@ -3,6 +3,7 @@
 #include <map>
 #include <regex>
 
+#include "kernels/attention.h"
 #include "lowering_fixture.h"
 #include "skeleton.h"
 
@@ -67,7 +68,7 @@ class PlannedNetwork : public BuiltNetwork {
  protected:
   struct Planned {
     std::vector<std::string> order, reformatted;
-    int64_t nodes = -1, after_reformat = -1;
+    int64_t nodes = -1, after_reformat = -1, scratch = -1;
   };
 
   void plan() {
@@ -98,6 +99,7 @@ class PlannedNetwork : public BuiltNetwork {
         planned.reformatted.push_back(match[1]);
       number("^After tensor merging: (\\d+) layers", planned.nodes);
       number("^After reformat layers: (\\d+) layers", planned.after_reformat);
+      number("^Max Scratch Memory: (\\d+) bytes", planned.scratch);
     }
   }
   int64_t position(const std::string& layer) const {
@@ -148,8 +150,16 @@ TEST_P(PlannedNetwork, RunsBetweenStartAndJoinWhatShallHideTheExchange) {
   EXPECT_FALSE(log.contains("Inserting cop")) << log.problems();
 }
 
-TEST_P(PlannedNetwork, NegotiatesOneFormatForEachPlugin) {
+// The attention alone asks for a workspace, as large as the step has tokens.
+TEST_P(PlannedNetwork, HasOneFormatForEachPluginAndRoomForTheAttention) {
   plan();
+  kernels::AttentionShape shape;
+  shape.dtype = kernels::DType::BFloat16;
+  shape.ways = graph.ways;
+  shape.heads = graph.heads;
+  shape.kv_heads = graph.kv_heads;
+  shape.head_dim = graph.config.head_dim;
+  EXPECT_EQ(planned.scratch, kernels::attention_workspace(shape, kTokens));
   for (const Op& op : graph.ops) {
     if (op.kind == OpKind::Attention || op.exchange != kNone) {
       EXPECT_TRUE(log.contains("Only one format combination and one tactic for " + op.name)) << op.name;

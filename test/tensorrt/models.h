@@ -1,6 +1,7 @@
 // Small models with odd sizes that between them have every op and every attribute.
 #pragma once
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,11 @@ struct Model {
   ModelConfig config;
   std::vector<int> ranks;
 };
+
+// For GoogleTest's messages.
+inline void PrintTo(const Model& model, std::ostream* out) {
+  *out << model.name;
+}
 
 inline ModelConfig kraken_config(int ways) {
   ModelConfig config;

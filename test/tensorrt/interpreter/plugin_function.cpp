@@ -1,6 +1,7 @@
 #include "interpreter/plugin_function.h"
 
-#include <cstdlib>
+#include <cuda_runtime_api.h>
+
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -12,17 +13,19 @@ namespace {
 
 using nvinfer1::PluginTensorDesc;
 
-// As aligned as CUDA's allocations.
+// Of the stand-in for CUDA: aligned as a device's, and exactly as large as asked for.
 class Buffer {
  public:
-  explicit Buffer(size_t bytes) : data_(std::aligned_alloc(256, (bytes + 256) / 256 * 256)) {}
-  ~Buffer() { std::free(data_); }
+  explicit Buffer(size_t bytes) {
+    if (cudaMalloc(&data_, bytes) != cudaSuccess) throw std::runtime_error("out of memory");
+  }
+  ~Buffer() { cudaFree(data_); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
   void* data() const { return data_; }
 
  private:
-  void* data_;
+  void* data_ = nullptr;
 };
 
 PluginTensorDesc describe(const HostTensor& tensor) {
