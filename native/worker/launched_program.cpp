@@ -154,6 +154,8 @@ std::string LaunchedProgram::fate() {
                          ? std::string::npos
                          : said.find_first_not_of('-', at) - at);
     }
+    said.erase(0, said.find_first_not_of(' '));
+    if (const size_t last = said.find_last_not_of(' '); last != std::string::npos) said.resize(last + 1);
     if (said.size() > kShown) said = "… " + said.substr(said.size() - kShown);
     if (!said.empty()) text += "; it said: " + said;
   }

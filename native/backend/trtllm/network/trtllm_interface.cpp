@@ -124,8 +124,14 @@ Tensor TrtLlmInterface::attention(const Layers& layers, const Graph& graph, cons
   }
   const bool narrows = op.last_tokens;
   Tensor attended = attend(layers, graph, op, packed);
-  Tensor split = layers.reshape(name + "/split", attended, {-1, ways, heads * dim});
-  Tensor by_way = layers.transpose(narrows ? name + "/by_way" : name, split, {1, 0, 2});
+  const std::string whole = narrows ? name + "/by_way" : name;
+  Tensor by_way;
+  if (ways == 1) {
+    by_way = layers.reshape(whole, attended, {1, -1, heads * dim});
+  } else {
+    Tensor split = layers.reshape(name + "/split", attended, {-1, ways, heads * dim});
+    by_way = layers.transpose(whole, split, {1, 0, 2});
+  }
   return narrows ? layers.gather(name, by_way, wanted_rows(), 1) : by_way;
 }
 
