@@ -12,8 +12,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/descriptor.h"
 #include "fake_backend.h"
-#include "worker/descriptor.h"
 
 namespace kraken::fake {
 
