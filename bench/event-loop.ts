@@ -85,7 +85,7 @@ async function main([directory, requests = "64", maxTokens = "64"]: string[]): P
   try {
     const path = directory ?? join(root, "engine");
     if (!directory) await buildEngine({ random: "kraken-tiny-2way", ranks: 2, output: path });
-    await using engine = await Engine.load(path, { maxBatchSize: 16 });
+    await using engine = await Engine.load(path, { maxBatchSize: 16, prefixReuse: false });
     const figures = await measureEventLoop(engine, {
       requests: Number(requests),
       maxTokens: Number(maxTokens),

@@ -38,7 +38,8 @@ try {
   if (built) await buildEngine({ random: "kraken-125m-2way", output: path, ranks: 2, dtype: "bfloat16" });
   const engines = new Map<Isolation, Engine>();
   for (const isolation of ways) {
-    engines.set(isolation, await Engine.load(path, { isolation, maxBatchSize: 1, verify: false }));
+    const options = { isolation, maxBatchSize: 1, prefixReuse: false, verify: false };
+    engines.set(isolation, await Engine.load(path, options));
   }
   console.log(`${path.split("/").at(-1)}, ${outputTokens} tokens, medians of ${rounds} turns (quartiles)\n`);
   console.log("prompt  isolation  first token, ms        per token, ms");

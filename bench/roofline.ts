@@ -59,6 +59,7 @@ async function open(
   const options: LoadOptions = {
     maxBatchSize: Math.max(...batches),
     threadsPerRank,
+    prefixReuse: false,
     profile: true,
     ...communication,
   };

@@ -19,6 +19,11 @@ export interface LoadOptions {
   prefillChunk?: number | undefined;
   /** Key/value memory, in tokens over all sequences. Default: enough for maxBatchSize full sequences. */
   kvCacheTokens?: number | undefined;
+  /**
+   * Requests start from the keys and values that others with the same beginning left in memory, whole blocks of them;
+   * results stay the same. false: every prompt is computed in full, as benchmarks want. Default true.
+   */
+  prefixReuse?: boolean | undefined;
   /** Requests that may wait; beyond that ERR_QUEUE_FULL. Default 1024. */
   maxQueue?: number | undefined;
   /** Compute threads of each rank. Default: cores / ranks. */
@@ -52,6 +57,7 @@ const known: readonly (keyof LoadOptions)[] = [
   "maxStepTokens",
   "prefillChunk",
   "kvCacheTokens",
+  "prefixReuse",
   "maxQueue",
   "threadsPerRank",
   "profile",
@@ -141,6 +147,7 @@ export function executorOptions(
     prefillChunk: integerOption("prefillChunk", options.prefillChunk, { ...chosen, max: 1 << 20 }),
     maxQueue: integerOption("maxQueue", options.maxQueue, { min: 0, max: 1 << 20, fallback: 1024 }),
     kvCacheTokens: integerOption("kvCacheTokens", options.kvCacheTokens, chosen),
+    prefixReuse: booleanOption("prefixReuse", options.prefixReuse, true),
     profile: booleanOption("profile", options.profile, false),
     isolation: options.isolation ?? "none",
   };

@@ -32,6 +32,8 @@ export interface GenerationTiming {
 /** Sample 0, and with `n` > 1 all of them. */
 export interface GenerationResult extends SampleResult {
   promptTokens: number;
+  /** Of these, tokens whose keys and values an earlier request had left in memory (option `prefixReuse`). */
+  cachedTokens: number;
   /** The seed that gives this text again. */
   seed: number | bigint;
   timing: GenerationTiming;
@@ -90,6 +92,7 @@ export class ActiveGeneration implements Generation, Consumer {
   #engineTtftMs = Number.NaN;
   #queueMs: number | undefined;
   #preemptions = 0;
+  #cachedTokens = 0;
 
   #settled = false;
   #failure: { error: unknown } | undefined;
@@ -175,6 +178,7 @@ export class ActiveGeneration implements Generation, Consumer {
   receive(response: NativeResponse): void {
     if (this.#settled) return;
     if (response.queueMs !== undefined) this.#queueMs ??= response.queueMs;
+    if (response.sample === 0) this.#cachedTokens = response.cachedTokens ?? this.#cachedTokens;
     if (response.finish !== "") this.#preemptions += response.preemptions ?? 0;
     const sample = this.#samples[response.sample];
     const event = sample?.push(response);
@@ -227,6 +231,7 @@ export class ActiveGeneration implements Generation, Consumer {
     this.#resolve({
       ...(all[0] ?? { text: "", tokens: [], finishReason: "cancelled" }),
       promptTokens: request?.native.prompt.length ?? 0,
+      cachedTokens: this.#cachedTokens,
       seed: request?.seed ?? 0,
       timing: {
         ttftMs: this.#firstAt - this.#started,

@@ -80,6 +80,7 @@ export interface NativeExecutorOptions {
   prefillChunk: number;
   maxQueue: number;
   kvCacheTokens: number;
+  prefixReuse: boolean;
   profile: boolean;
   isolation: "none" | "process";
 }
@@ -146,10 +147,13 @@ export interface NativeResponse {
   firstTokenMs?: number;
   totalMs?: number;
   preemptions?: number;
+  /** generate, sample 0: prompt tokens whose keys and values were reused. */
+  cachedTokens?: number;
 }
 
 export interface NativeStats {
   steps: number;
+  /** Computed: without those that were reused, with those computed again after a preemption. */
   promptTokens: number;
   generatedTokens: number;
   finished: number;
@@ -160,7 +164,12 @@ export interface NativeStats {
   waiting: number;
   kvBlocks: number;
   kvBlocksUsed: number;
+  /** Of those not used: blocks that hold what a later request may reuse. */
+  kvBlocksCached: number;
   kvBlockTokens: number;
+  /** Prompt tokens of generate requests that were looked up among what requests before them left, and found. */
+  prefixQueryTokens: number;
+  prefixHitTokens: number;
   stepMsTotal: number;
   /** Of each rank since load: milliseconds waited for collectives. */
   exposedMs: number[];

@@ -48,6 +48,7 @@ export class EngineSet {
       maxBatchSize: Math.max(...settings.batch),
       maxSequenceLength: Math.max(...this.#setting.contexts) + settings.outputTokens,
       threadsPerRank: variant.threadsPerRank,
+      prefixReuse: false, // every round sends the same prompt
       profile: true,
       verify: variant.directory !== undefined,
       backend: settings.backend,

@@ -12,6 +12,7 @@ export interface EngineFlags {
   maxStepTokens?: number;
   prefillChunk?: number;
   kvCacheTokens?: number;
+  prefixReuse?: boolean;
   threadsPerRank?: number;
   isolation?: Isolation;
   verify?: boolean;
@@ -45,6 +46,7 @@ export function addEngineFlags(command: Command): void {
     "--isolation <where>",
     "process: ranks in a process of their own; none: in this one (default: none)",
   );
+  command.option("--no-prefix-reuse", "compute every prompt in full, whatever is in memory already");
   command.option("--no-verify", "check the files' sizes only, not their checksums");
   // TensorRT-LLM's name for the argument.
   addFlag(command, "--engine-dir <dir>", "", { env: false, hidden: true });
@@ -67,6 +69,7 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     maxStepTokens,
     prefillChunk,
     kvCacheTokens,
+    prefixReuse,
     threadsPerRank,
     isolation,
     verify,
@@ -77,6 +80,7 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     maxStepTokens,
     prefillChunk,
     kvCacheTokens,
+    prefixReuse,
     threadsPerRank,
     isolation,
     verify,

@@ -11,10 +11,11 @@ export function timingLine(result: GenerationResult): string {
   const then = Number.isNaN(decodeMsPerToken)
     ? ""
     : `, then ${milliseconds(decodeMsPerToken)} per token (${Math.round(1000 / decodeMsPerToken)} tokens/s)`;
+  const reused = result.cachedTokens > 0 ? ` (${result.cachedTokens} reused)` : "";
   const reason =
     typeof result.stopReason === "string" ? `stop ${JSON.stringify(result.stopReason)}` : result.finishReason;
   return (
-    `${first}${then}; ${result.promptTokens} → ${plural(tokens, "token")} in ${milliseconds(totalMs)}, ` +
+    `${first}${then}; ${result.promptTokens}${reused} → ${plural(tokens, "token")} in ${milliseconds(totalMs)}, ` +
     `ended by ${reason}; seed ${result.seed}`
   );
 }
@@ -36,6 +37,9 @@ export function statsReport(engine: Engine): string {
     `weights ${bytes(stats.weightBytes)}, key/value cache ${bytes(stats.kvBytes)} ` +
       `(${stats.kvBlocks * stats.kvBlockTokens} tokens), activations ${bytes(stats.activationBytes)}`,
   ]);
+  if (stats.prefixHitTokens > 0) {
+    rows.push(["reused", `${stats.prefixHitTokens} of ${plural(stats.prefixQueryTokens, "prompt token")}`]);
+  }
   if (stats.preemptions > 0) rows.push(["preempted", plural(stats.preemptions, "time")]);
   return table(rows, "  ") + profileTable(stats.profileMs);
 }

@@ -31,6 +31,7 @@ ExecutorOptions to_options(const Napi::Object& object) {
   options.prefill_chunk = int_field(object, "prefillChunk");
   options.max_queue = int_field(object, "maxQueue");
   options.kv_cache_tokens = static_cast<int64_t>(number_field(object, "kvCacheTokens"));
+  options.prefix_reuse = bool_field(object, "prefixReuse");
   options.profile = bool_field(object, "profile");
   return options;
 }

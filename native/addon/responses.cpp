@@ -125,6 +125,7 @@ Napi::Object to_javascript(Napi::Env env, Response&& response) {
     object.Set("firstTokenMs", response.first_token_ms);
     object.Set("totalMs", response.total_ms);
     object.Set("preemptions", response.preemptions);
+    object.Set("cachedTokens", response.cached_tokens);
   }
   return object;
 }
@@ -167,7 +168,10 @@ Napi::Object to_javascript(Napi::Env env, const ExecutorStats& stats) {
   set("waiting", stats.waiting);
   set("kvBlocks", stats.kv_blocks);
   set("kvBlocksUsed", stats.kv_blocks_used);
+  set("kvBlocksCached", stats.kv_blocks_cached);
   set("kvBlockTokens", stats.kv_block_tokens);
+  set("prefixQueryTokens", stats.prefix_query_tokens);
+  set("prefixHitTokens", stats.prefix_hit_tokens);
   set("stepMsTotal", stats.step_ms_total);
   set("weightBytes", stats.weight_bytes);
   set("kvBytes", stats.kv_bytes);

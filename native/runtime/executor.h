@@ -85,13 +85,18 @@ struct Response {
   // Milliseconds since enqueue(): set on a sample's first token and on its finish.
   double queue_ms = 0, first_token_ms = 0, total_ms = 0;
   int32_t preemptions = 0;
+  // Sample 0 of Generate: prompt tokens whose keys and values were reused instead of computed.
+  int32_t cached_tokens = 0;
 };
 
 struct ExecutorStats {
   uint64_t steps = 0, prompt_tokens = 0, generated_tokens = 0, finished = 0, cancelled = 0, failed = 0,
            preemptions = 0;
   int32_t running = 0, waiting = 0;
-  int32_t kv_blocks = 0, kv_blocks_used = 0, kv_block_tokens = 0;
+  // Of the free blocks, kv_blocks_cached hold what a later request may reuse.
+  int32_t kv_blocks = 0, kv_blocks_used = 0, kv_blocks_cached = 0, kv_block_tokens = 0;
+  // Prompt tokens looked up among what others computed, and found. prompt_tokens counts what was computed.
+  uint64_t prefix_query_tokens = 0, prefix_hit_tokens = 0;
   double step_ms_total = 0;
   std::vector<double> exposed_ms;  // per rank: time waited for collectives
   std::vector<double>
@@ -132,6 +137,7 @@ struct ExecutorOptions {
   int prefill_chunk = 0;        // prompt tokens per step while others decode; 0: default
   int max_queue = 1024;         // waiting requests
   int64_t kv_cache_tokens = 0;  // 0: enough for max_batch_size full sequences, within memory
+  bool prefix_reuse = true;     // sequences may start from blocks that others computed
   bool profile = false;
 };
 

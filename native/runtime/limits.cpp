@@ -74,6 +74,7 @@ LocalExecutorConfig decide_limits(const ExecutorOptions& options, const ModelSiz
   config.communication.communication = options.communication;
   config.communication.link = {options.link_latency_seconds, options.link_bytes_per_second};
   config.communication.bytes_per_element = static_cast<double>(size_of(options.dtype));
+  config.prefix_reuse = options.prefix_reuse;
   config.profile = options.profile;
   config.max_sequence_length =
       options.max_sequence_length > 0 ? options.max_sequence_length : sizes.max_positions;

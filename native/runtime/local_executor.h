@@ -27,6 +27,7 @@ struct LocalExecutorConfig {
   int32_t max_queue = 0;
   int threads_per_rank = 1;
   LocalGroupOptions communication;
+  bool prefix_reuse = false;
   bool profile = false;
 
   RequestLimits limits() const { return {vocab, max_sequence_length, kv_blocks, kv_block_tokens}; }

@@ -1,6 +1,7 @@
 #include "runtime/scheduler.h"
 
 #include <algorithm>
+#include <span>
 
 #include "base/error.h"
 
@@ -75,18 +76,21 @@ bool Scheduler::reclaim_from_waiting() {
   for (auto it = waiting_.rbegin(); it != waiting_.rend(); ++it) {
     Sequence& sequence = **it;
     if (sequence.blocks.empty()) continue;
-    cache_.release(sequence.blocks);
-    sequence.computed = 0;
+    drop_blocks(sequence);
     return true;
   }
   return false;
 }
 
+void Scheduler::drop_blocks(Sequence& sequence) {
+  cache_.release(sequence.blocks);
+  sequence.computed = 0;
+}
+
 void Scheduler::preempt_latest() {
   SequencePtr victim = std::move(running_.back());
   running_.pop_back();
-  cache_.release(victim->blocks);
-  victim->computed = 0;
+  drop_blocks(*victim);
   ++victim->preemptions;
   ++preemptions_;
   queue_by_arrival(std::move(victim));
@@ -111,11 +115,18 @@ bool Scheduler::admit_next() {
   if (waiting_.empty() || running() >= options_.max_batch_size) return false;
   Sequence& next = *waiting_.front();
   if (next.kind != Request::Kind::Generate && row_budget_ == 0) return false;
+  // Siblings have a prefix already, and keep it while they wait; what is adopted here is pinned only if it
+  // runs.
+  const bool adopts = next.blocks.empty();
+  if (adopts) adopt_prefix(next);
   const int32_t missing = cache_.blocks_for(next.length()) - next.blocks.size();
   // One block for each running sequence stays free, or the newcomer would soon be preempted in favour of
   // them.
   while (cache_.free_blocks() < missing + running()) {
-    if (!running_.empty()) return false;
+    if (!running_.empty()) {
+      if (adopts) drop_blocks(next);
+      return false;
+    }
     SequencePtr front = std::move(waiting_.front());  // reclaim from all but itself
     waiting_.pop_front();
     const bool reclaimed = reclaim_from_waiting();
@@ -129,12 +140,29 @@ bool Scheduler::admit_next() {
   }
   const bool room = cache_.grow(next.blocks, next.length());
   KRAKEN_CHECK(room);
+  count_prefix(next);
   // By arrival: what was preempted may be older than what runs.
   const auto at = std::upper_bound(running_.begin(), running_.end(), waiting_.front(), earlier);
   running_.insert(at, std::move(waiting_.front()));
   waiting_.pop_front();
   take_chunk(next);
   return true;
+}
+
+void Scheduler::adopt_prefix(Sequence& sequence) {
+  int32_t most = sequence.length() - 1;
+  if (sequence.kind != Request::Kind::Generate) most = std::min(most, sequence.rows_emitted);
+  const std::span<const int32_t> tokens(sequence.tokens);
+  sequence.computed =
+      cache_.adopt(tokens.first(static_cast<size_t>(most)), sequence.blocks) * cache_.block_tokens();
+}
+
+void Scheduler::count_prefix(Sequence& sequence) {
+  if (sequence.kind != Request::Kind::Generate || sequence.sample != 0 || sequence.cached_tokens) return;
+  sequence.cached_tokens = sequence.computed;
+  if (!cache_.reuses()) return;
+  prefix_query_tokens_ += static_cast<uint64_t>(sequence.prompt_length);
+  prefix_hit_tokens_ += static_cast<uint64_t>(sequence.computed);
 }
 
 void Scheduler::take_chunk(Sequence& sequence) {
@@ -160,6 +188,7 @@ void Scheduler::take_chunk(Sequence& sequence) {
 void Scheduler::complete(const Chunk& chunk) {
   Sequence& sequence = *chunk.sequence;
   sequence.computed = chunk.past + chunk.length;
+  cache_.remember(std::span(sequence.tokens).first(static_cast<size_t>(sequence.computed)), sequence.blocks);
   if (sequence.siblings.empty() || sequence.computed < sequence.prompt_length) return;
   // The other samples start from the full blocks of the prompt; each computes at least its last token itself.
   const int32_t shared = (sequence.prompt_length - 1) / cache_.block_tokens();

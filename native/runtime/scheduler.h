@@ -7,6 +7,10 @@
 // nobody starves) and gets the blocks of all its tokens at once. When decoding needs a block and none is
 // free, the latest arrival is preempted: its blocks are freed, its tokens kept, and it re-enters the queue by
 // arrival, in front of all that came later, to be computed again.
+//
+// A sequence that is admitted starts from the full blocks that sequences before it, or it itself before it
+// was preempted, left in the cache (KvCache::adopt); at least one token is always computed, because its row
+// is wanted, and of Score and Logits every row that has not left yet.
 #pragma once
 
 #include <deque>
@@ -61,14 +65,20 @@ class Scheduler {
   int32_t running() const { return static_cast<int32_t>(running_.size()); }
   int32_t waiting() const;
   uint64_t preemptions() const { return preemptions_; }
+  // Of Generate requests, when they are first admitted: prompt tokens looked up in the cache, and found.
+  uint64_t prefix_query_tokens() const { return prefix_query_tokens_; }
+  uint64_t prefix_hit_tokens() const { return prefix_hit_tokens_; }
 
  private:
   void schedule_decodes();
   void schedule_prompts();
   bool admit_next();
+  void adopt_prefix(Sequence& sequence);
+  void count_prefix(Sequence& sequence);
   // False: the sequence itself was preempted or exhausted the cache.
   bool make_room(Sequence& sequence);
   bool reclaim_from_waiting();
+  void drop_blocks(Sequence& sequence);
   void preempt_latest();
   void queue_by_arrival(std::unique_ptr<Sequence> sequence);
   void take_chunk(Sequence& sequence);
@@ -80,7 +90,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Sequence>> exhausted_;
   std::vector<Chunk> step_;
   int32_t prompt_budget_ = 0, row_budget_ = 0;  // of the step being built
-  uint64_t preemptions_ = 0;
+  uint64_t preemptions_ = 0, prefix_query_tokens_ = 0, prefix_hit_tokens_ = 0;
 };
 
 }  // namespace kraken

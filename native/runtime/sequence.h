@@ -26,6 +26,8 @@ struct Sequence {
   int32_t rows_emitted = 0;  // Score, Logits: prompt rows whose values have left already
   BlockTable blocks;
   int32_t preemptions = 0;
+  // Sample 0 of Generate, from its admission on: prompt tokens whose keys and values others had left behind.
+  std::optional<int32_t> cached_tokens;
 
   std::optional<Sampler> sampler;  // Generate
 

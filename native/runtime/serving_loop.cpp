@@ -18,6 +18,7 @@ Response event_of(const Sequence& sequence) {
   event.request = sequence.request;
   event.sample = sequence.sample;
   event.preemptions = sequence.preemptions;
+  event.cached_tokens = sequence.cached_tokens.value_or(0);
   return event;
 }
 
@@ -51,7 +52,7 @@ ServingLoop::ServingLoop(const LocalExecutorConfig& config, std::span<const Rank
       mailbox_(mailbox),
       board_(board),
       sink_(sink),
-      cache_(config.kv_blocks, config.kv_block_tokens),
+      cache_(config.kv_blocks, config.kv_block_tokens, config.prefix_reuse),
       scheduler_(scheduler_options(config), cache_),
       runner_(config, factories, communicators) {
   const RankMemory memory = runner_.memory();
@@ -228,9 +229,10 @@ void ServingLoop::report_rows(Sequence& sequence, const Chunk& chunk, int32_t fi
   }
 }
 
-void ServingLoop::finish(const Sequence& sequence, Response& event) {
+void ServingLoop::finish(Sequence& sequence, Response& event) {
   stamp_end(sequence, event);
   const bool failed = event.finish == FinishReason::Error;
+  if (failed) cache_.forget(sequence.blocks);  // else a passing fault would last as long as its blocks
   events_.push_back(std::move(event));
   scheduler_.finish(sequence);  // the sequence is gone
   board_.update([=](ExecutorStats& stats) { ++(failed ? stats.failed : stats.finished); });
@@ -280,6 +282,9 @@ void ServingLoop::publish() {
     stats.running = scheduler_.running();
     stats.waiting = scheduler_.waiting();
     stats.kv_blocks_used = cache_.used_blocks();
+    stats.kv_blocks_cached = cache_.idle_blocks();
+    stats.prefix_query_tokens = scheduler_.prefix_query_tokens();
+    stats.prefix_hit_tokens = scheduler_.prefix_hit_tokens();
     stats.preemptions = scheduler_.preemptions();
     if (!config_.profile) return;
     const auto profile = runner_.take_profile();

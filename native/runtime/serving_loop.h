@@ -38,7 +38,7 @@ class ServingLoop {
   void report(const Chunk& chunk, int32_t first_result);
   void report_token(Sequence& sequence, StepRunner::Row& row);
   void report_rows(Sequence& sequence, const Chunk& chunk, int32_t first_result);
-  void finish(const Sequence& sequence, Response& event);
+  void finish(Sequence& sequence, Response& event);
   void end(const Sequences& sequences, const Ending& ending);
   void fail(const std::string& code, const std::string& message) noexcept;
   void emit();

@@ -32,7 +32,8 @@ void options_fields(Wire& wire, T& options) {
   wire(options.directory, options.model_config, options.backend, options.ranks, options.dtype,
        options.communication, options.link_bytes_per_second, options.link_latency_seconds,
        options.threads_per_rank, options.max_batch_size, options.max_sequence_length, options.max_step_tokens,
-       options.prefill_chunk, options.max_queue, options.kv_cache_tokens, options.profile);
+       options.prefill_chunk, options.max_queue, options.kv_cache_tokens, options.prefix_reuse,
+       options.profile);
 }
 
 template <typename Wire, typename T>
@@ -53,15 +54,16 @@ template <typename Wire, typename T>
 void response_fields(Wire& wire, T& response) {
   wire(response.request, response.sample, response.token, response.logprob, response.finish,
        response.error_code, response.error_message, response.values, response.first_row, response.queue_ms,
-       response.first_token_ms, response.total_ms, response.preemptions);
+       response.first_token_ms, response.total_ms, response.preemptions, response.cached_tokens);
 }
 
 template <typename Wire, typename T>
 void stats_fields(Wire& wire, T& stats) {
   wire(stats.steps, stats.prompt_tokens, stats.generated_tokens, stats.finished, stats.cancelled,
        stats.failed, stats.preemptions, stats.running, stats.waiting, stats.kv_blocks, stats.kv_blocks_used,
-       stats.kv_block_tokens, stats.step_ms_total, stats.exposed_ms, stats.collective_ms, stats.exchanges,
-       stats.profile_ms, stats.weight_bytes, stats.kv_bytes, stats.activation_bytes);
+       stats.kv_blocks_cached, stats.kv_block_tokens, stats.prefix_query_tokens, stats.prefix_hit_tokens,
+       stats.step_ms_total, stats.exposed_ms, stats.collective_ms, stats.exchanges, stats.profile_ms,
+       stats.weight_bytes, stats.kv_bytes, stats.activation_bytes);
 }
 
 void check_code(const std::string& code) {

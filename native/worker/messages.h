@@ -13,7 +13,7 @@
 namespace kraken {
 
 // Raised when a message changes. Build ids catch the rest: both sides come from one build.
-constexpr uint32_t kProtocolVersion = 1;
+constexpr uint32_t kProtocolVersion = 2;
 constexpr uint32_t kProtocolMagic = 0x4e4b524b;  // "KRKN"
 constexpr size_t kFrameHeaderBytes = 8;
 // Of a frame's content. Nobody makes room for it before it has come.

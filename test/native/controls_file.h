@@ -40,6 +40,7 @@ class ControlsFile {
     options.ranks = ranks;
     options.max_queue = config.max_queue;
     options.profile = config.profile;
+    options.prefix_reuse = config.prefix_reuse;
     options.model_config = nlohmann::json({config.vocab, config.kv_blocks, config.kv_block_tokens,
                                            config.max_batch_size, config.max_sequence_length,
                                            config.max_step_tokens, config.prefill_chunk, config.max_rows})
@@ -76,6 +77,7 @@ inline std::unique_ptr<Executor> load_fake_engine(const ExecutorOptions& options
   config.max_rows = numbers[7];
   config.max_queue = options.max_queue;
   config.profile = options.profile;
+  config.prefix_reuse = options.prefix_reuse;
   auto factories = Model::factories(options.ranks, config, map_controls(file.get()), cancelled);
   return std::make_unique<LocalExecutor>(config, std::move(factories), std::move(sink), std::move(observer));
 }

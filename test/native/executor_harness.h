@@ -101,6 +101,7 @@ inline LocalExecutorConfig small_config() {
   config.prefill_chunk = 16;
   config.max_rows = 8 + 16;
   config.max_queue = 1000;
+  config.prefix_reuse = true;
   return config;
 }
 

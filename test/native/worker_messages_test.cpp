@@ -22,6 +22,7 @@ ExecutorOptions some_options() {
   options.link_latency_seconds = 2e-5;
   options.kv_cache_tokens = int64_t{1} << 40;
   options.max_queue = 7;
+  options.prefix_reuse = false;
   options.profile = true;
   return options;
 }
@@ -54,6 +55,7 @@ Response some_response() {
   response.first_row = 6;
   response.total_ms = 3.5;
   response.preemptions = 1;
+  response.cached_tokens = 128;
   return response;
 }
 
@@ -61,6 +63,9 @@ ExecutorStats some_stats() {
   ExecutorStats stats;
   stats.steps = 9;
   stats.waiting = 3;
+  stats.kv_blocks_cached = 4;
+  stats.prefix_query_tokens = 300;
+  stats.prefix_hit_tokens = 256;
   stats.exposed_ms = {0.5, 1.5};
   stats.profile_ms = {{{"attention", 1.0}, {"norm", 2.0}}, {}};
   stats.activation_bytes = size_t{1} << 33;

@@ -25,7 +25,7 @@ describe("what reaches the engine", () => {
     assert.equal(fake.directory, "engines/x");
     assert.equal(fake.prompt, "Once");
     assert.deepEqual(given(fake.options), {});
-    assert.deepEqual(given(fake.load), { verify: true });
+    assert.deepEqual(given(fake.load), { prefixReuse: true, verify: true });
   });
 
   test("every sampling option", async () => {
@@ -90,7 +90,7 @@ describe("what reaches the engine", () => {
         "--kv_cache_tokens",
         "128",
       ],
-      ...["--threads_per_rank", "1", "--isolation", "process", "--no-verify"],
+      ...["--threads_per_rank", "1", "--isolation", "process", "--no-prefix-reuse", "--no-verify"],
     ]);
     assert.deepEqual([fake.directory, fake.prompt, fake.options?.maxTokens], ["x", "Once", 4]);
     assert.deepEqual(given(fake.load), {
@@ -99,6 +99,7 @@ describe("what reaches the engine", () => {
       maxStepTokens: 32,
       prefillChunk: 16,
       kvCacheTokens: 128,
+      prefixReuse: false,
       threadsPerRank: 1,
       isolation: "process",
       verify: false,

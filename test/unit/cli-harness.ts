@@ -83,6 +83,7 @@ export function fakeEngine(answers: FakeAnswers = {}): FakeEngine {
     tokens: events.map((event) => event.token).filter((token) => token >= 0),
     finishReason: "length",
     promptTokens: 3,
+    cachedTokens: 0,
     seed: 7,
     timing,
     ...answers.result,

@@ -149,6 +149,7 @@ describe("load options", () => {
       prefillChunk: 0,
       maxQueue: 1024,
       kvCacheTokens: 0,
+      prefixReuse: true,
       profile: false,
       isolation: "none",
     });

@@ -27,9 +27,15 @@ describe("a generation", () => {
   test("gives the whole when awaited", async () => {
     const { engine, executor } = fakeEngine();
     const run = engine.generate([1, 2, 3], { seed: 7, logprobs: 1 });
-    executor.emit({ token: 104, alternatives: [{ token: 104, logprob: -0.5 }], queueMs: 1, firstTokenMs: 3 });
+    executor.emit({
+      token: 104,
+      alternatives: [{ token: 104, logprob: -0.5 }],
+      queueMs: 1,
+      firstTokenMs: 3,
+      cachedTokens: 2,
+    });
     await turn();
-    executor.emit({ token: 105, finish: "length", queueMs: 1, totalMs: 4, preemptions: 1 });
+    executor.emit({ token: 105, finish: "length", queueMs: 1, totalMs: 4, preemptions: 1, cachedTokens: 2 });
     const result = await run;
     assert.equal(result.text, "hi");
     assert.deepEqual(result.tokens, [104, 105]);
@@ -37,6 +43,7 @@ describe("a generation", () => {
     assert.deepEqual(result.alternatives, [[{ token: 104, logprob: -0.5 }], []]);
     assert.equal(result.finishReason, "length");
     assert.equal(result.promptTokens, 3);
+    assert.equal(result.cachedTokens, 2);
     assert.equal(result.seed, 7);
     assert.equal(result.samples, undefined);
     const { timing } = result;

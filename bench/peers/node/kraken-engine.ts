@@ -3,7 +3,7 @@ import { Engine } from "../../../lib/index.js";
 import { type Peer, serve } from "./serve.js";
 
 await serve(async ({ model }: { model: string }): Promise<Peer> => {
-  const engine = await Engine.load(model, { maxBatchSize: 1, threadsPerRank: 1 });
+  const engine = await Engine.load(model, { maxBatchSize: 1, threadsPerRank: 1, prefixReuse: false });
   return {
     versions: engine.manifest.versions,
     async *generate(prompt, count) {
