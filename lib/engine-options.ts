@@ -1,6 +1,7 @@
 /** The options of Engine.load(), validated and filled in for the executor. */
 import type { EngineManifest } from "./engine-directory.js";
 import { ArgumentError } from "./errors.js";
+import { checkRanks, type Hosts, parseHosts } from "./hosts.js";
 import { parseLink } from "./link.js";
 import type { NativeExecutorOptions } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, signalOption } from "./options.js";
@@ -47,6 +48,26 @@ export interface LoadOptions {
    * alone. Default "none".
    */
   isolation?: Isolation | undefined;
+  /**
+   * Where the ranks run, if not all here: hosts and how many ranks each has, as in "a:1,b:1" or ["a:1", "b:1"]. The first
+   * is this machine, by the name or address at which the others reach it. Each other rank is a kraken-worker, found at
+   * the same path there as here, like the engine (`kraken build --push`).
+   */
+  hosts?: string | readonly string[] | undefined;
+  /**
+   * Starts a command on a host: it gets HOST COMMAND…, and passes standard input on. Words with spaces between, or a list.
+   * Default: ssh.
+   */
+  launchAgent?: string | readonly string[] | undefined;
+  /**
+   * What all ranks know and nobody else, at least 16 characters. Default: KRAKEN_SECRET, else a random one that each rank
+   * gets through standard input when it is started.
+   */
+  secret?: string | undefined;
+  /** Seconds for ranks on other hosts to start and connect. Default 20. */
+  startTimeout?: number | undefined;
+  /** How sums travel between hosts. Default: float32 for a float32 engine, else bfloat16. */
+  exchangeDtype?: "float32" | "bfloat16" | undefined;
   /** Aborting rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
@@ -66,12 +87,18 @@ const known: readonly (keyof LoadOptions)[] = [
   "communication",
   "link",
   "isolation",
+  "hosts",
+  "launchAgent",
+  "secret",
+  "startTimeout",
+  "exchangeDtype",
   "signal",
 ];
 
 export interface ResolvedLoad {
   verify: boolean;
   backend: string | undefined;
+  hosts: Hosts | undefined;
   signal: AbortSignal | undefined;
 }
 
@@ -87,10 +114,18 @@ export function resolveLoad(options: LoadOptions): ResolvedLoad {
   if (options.isolation !== undefined && options.isolation !== "none" && options.isolation !== "process") {
     throw optionError("isolation", '"none" or "process"', options.isolation);
   }
-  parseLink(options.link);
+  const hosts = parseHosts(options);
+  if (parseLink(options.link) !== undefined && hosts) {
+    throw new ArgumentError("ERR_OPTION", "`link` emulates what `hosts` have between them: give one of them");
+  }
+  const { exchangeDtype } = options;
+  if (exchangeDtype !== undefined && exchangeDtype !== "float32" && exchangeDtype !== "bfloat16") {
+    throw optionError("exchangeDtype", '"float32" or "bfloat16"', exchangeDtype);
+  }
   return {
     verify: booleanOption("verify", options.verify, true),
     backend: options.backend,
+    hosts,
     signal: signalOption(options.signal),
   };
 }
@@ -104,6 +139,7 @@ export function executorOptions(
   manifest: EngineManifest,
   options: LoadOptions,
 ): NativeExecutorOptions {
+  const { hosts, verify } = resolveLoad(options);
   const { config, backend, ranks, dtype } = manifest;
   const communication = manifest.communication !== "none";
   if (!communication && options.communication !== "none") {
@@ -129,6 +165,15 @@ export function executorOptions(
       `\`maxSequenceLength\` is ${length}, but the model has ${config.maxPositions} positions`,
     );
   }
+  if (hosts) {
+    checkRanks(hosts, ranks, directory);
+    if (backend !== "cpu") {
+      throw new ArgumentError(
+        "ERR_OPTION",
+        `\`hosts\` is for backend "cpu", ${directory} is for "${backend}"`,
+      );
+    }
+  }
   const link = parseLink(options.link);
   const chosen = { min: 1, fallback: 0 };
   return {
@@ -150,5 +195,11 @@ export function executorOptions(
     prefixReuse: booleanOption("prefixReuse", options.prefixReuse, true),
     profile: booleanOption("profile", options.profile, false),
     isolation: options.isolation ?? "none",
+    hosts: hosts?.byRank ?? [],
+    launchAgent: hosts?.launchAgent ?? [],
+    secret: hosts?.secret ?? "",
+    startSeconds: hosts?.startSeconds ?? 0,
+    exchangeDtype: options.exchangeDtype ?? (dtype === "float32" ? "float32" : "bfloat16"),
+    verify,
   };
 }

@@ -83,6 +83,15 @@ export interface NativeExecutorOptions {
   prefixReuse: boolean;
   profile: boolean;
   isolation: "none" | "process";
+  /** Of each rank; empty where all run here, and then the rest is not read. */
+  hosts: string[];
+  /** Empty: ssh. */
+  launchAgent: string[];
+  /** "": a random one. */
+  secret: string;
+  startSeconds: number;
+  exchangeDtype: "float32" | "bfloat16";
+  verify: boolean;
 }
 
 /** The executable that runs engines with `isolation: "process"`. */

@@ -13,7 +13,7 @@
 namespace kraken {
 
 // Raised when a message changes. Build ids catch the rest: both sides come from one build.
-constexpr uint32_t kProtocolVersion = 2;
+constexpr uint32_t kProtocolVersion = 3;
 constexpr uint32_t kProtocolMagic = 0x4e4b524b;  // "KRKN"
 constexpr size_t kFrameHeaderBytes = 8;
 // Of a frame's content. Nobody makes room for it before it has come.
@@ -37,6 +37,14 @@ enum class MessageType : uint16_t {
   Stats = 36,      // the number asked with, ExecutorStats
   Pong = 37,
   Stopped = 38,  // ExecutorStats; every request has had its last event
+  // between ranks on several hosts: hosts/host_messages.h
+  Join = 64,
+  Joined = 65,
+  RankLoaded = 66,
+  Step = 67,
+  Products = 68,
+  ReadWeights = 69,
+  RankDone = 70,
 };
 
 struct Hello {
@@ -76,6 +84,8 @@ class Frame {
   void write(const RequestLimits& limits);
   void write(const Response& response);
   void write(const ExecutorStats& stats);
+  // Content that a Writer has made.
+  void write(const std::vector<uint8_t>& content);
 
   size_t size() const { return writer_.size(); }
   // The whole of it, its length filled in. Throws ERR_OPTION beyond kMaxFrameBytes.

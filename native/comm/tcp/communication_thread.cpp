@@ -51,6 +51,7 @@ void TcpCommunicator::run() noexcept {
     reason = reason_;
   }
   try {
+    take_orders();  // what was posted before abort() is sent
     say_farewell(reason.empty() ? FrameKind::Left : FrameKind::Aborted, reason);
   } catch (const std::exception&) {  // they will see the end of the connection
   }

@@ -188,6 +188,17 @@ std::vector<uint8_t> receive_message(const Descriptor& socket, size_t most, Dead
   return message;
 }
 
+bool readable(const Descriptor& socket, Deadline deadline) {
+  return ready(socket.get(), POLLIN, deadline);
+}
+
+std::string local_address(const Descriptor& socket) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  return numeric(address, size);
+}
+
 std::string endpoint(const std::string& host, uint16_t port) {
   const bool bare = host.find(':') == std::string::npos;
   return (bare ? host : "[" + host + "]") + ":" + std::to_string(port);

@@ -49,6 +49,12 @@ void send_message(const Descriptor& socket, const std::vector<uint8_t>& message,
 std::vector<uint8_t> receive_message(const Descriptor& socket, size_t most, Deadline deadline,
                                      const std::string& who);
 
+// Whether something can be read, or the other side has closed, by then.
+bool readable(const Descriptor& socket, Deadline deadline);
+
+// This side's address of a connection.
+std::string local_address(const Descriptor& socket);
+
 // "host:port", with brackets where the host is an IPv6 address.
 std::string endpoint(const std::string& host, uint16_t port);
 

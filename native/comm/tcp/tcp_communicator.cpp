@@ -228,8 +228,10 @@ void TcpCommunicator::post(int rank, std::vector<uint8_t> message) {
 std::optional<std::vector<uint8_t>> TcpCommunicator::receive(int rank) {
   std::unique_lock lock(mutex_);
   Peer& peer = peers_[static_cast<size_t>(rank)];
-  await(
-      lock, [&] { return !peer.messages.empty() || peer.left; }, [](int) { return false; });
+  if (peer.messages.empty()) {
+    await(
+        lock, [&] { return !peer.messages.empty() || peer.left; }, [](int) { return false; });
+  }
   if (peer.messages.empty()) return std::nullopt;
   std::vector<uint8_t> message = std::move(peer.messages.front());
   peer.messages.pop_front();

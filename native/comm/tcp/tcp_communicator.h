@@ -60,7 +60,8 @@ class TcpCommunicator final : public Communicator, private FrameSink {
 
   // Messages between ranks, in order, beside the collectives. Any thread.
   void post(int rank, std::vector<uint8_t> message);
-  // The next of that rank; nothing once it has left. Throws ERR_RANK_LOST as wait() does.
+  // The next of that rank; nothing once it has left. Throws ERR_RANK_LOST as wait() does, when all that came
+  // before has been received.
   std::optional<std::vector<uint8_t>> receive(int rank);
   // Tells the others that this rank ends as it should, and ends its connections. Idempotent.
   void leave();
