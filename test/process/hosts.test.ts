@@ -1,6 +1,6 @@
 /** Engines whose ranks are processes of their own that speak TCP, here over this machine's loopback interface. */
 import assert from "node:assert/strict";
-import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,6 +16,7 @@ import {
   type LoadOptions,
 } from "../../lib/index.js";
 import { buildTiny, runScript } from "../helpers/child.js";
+import { noRemoteRanks, remoteRanks } from "../helpers/ranks.js";
 
 const skip = process.platform === "linux" ? false : "processes are looked up in /proc";
 const impostor = fileURLToPath(new URL("../helpers/impostor.mjs", import.meta.url));
@@ -47,27 +48,6 @@ const load = (options: LoadOptions = {}, directory = engine) =>
     ...options,
   });
 const long = { maxTokens: 100, ignoreEos: true, temperature: 0, seed: 1 } as const;
-
-/** Ranks on other hosts, started by this process or left behind by another. */
-function ranks(): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => {
-      try {
-        return /kraken-worker\0--rank/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
-      } catch {
-        return false;
-      }
-    });
-}
-
-async function allGone(within = 2000): Promise<void> {
-  for (const until = performance.now() + within; performance.now() < until; await sleep(10)) {
-    if (ranks().length === 0) return;
-  }
-  assert.fail(`still there: ${ranks()}`);
-}
 
 async function failure(work: PromiseLike<unknown>): Promise<KrakenError> {
   try {
@@ -108,7 +88,7 @@ describe("hosts", { skip }, () => {
       assert.equal(others.weightBytes, ours.weightBytes);
       assert.ok(others.exchanges > 0 && others.exposedMs.length === 1);
     }
-    await allGone();
+    await noRemoteRanks();
   });
 
   for (const [ranksOf, dtype, exchangeDtype] of [
@@ -141,7 +121,7 @@ describe("hosts", { skip }, () => {
   ] as const) {
     test(`${signal} of a rank rejects everything within ${within} ms, and nothing stays`, async () => {
       await using loaded = await load({ maxBatchSize: 1 });
-      const [pid, ...more] = ranks();
+      const [pid, ...more] = remoteRanks();
       assert.deepEqual(more, []);
       const runs = Array.from({ length: 400 }, (_, i) => loaded.generate([(i % 200) + 1], long));
       await runs[0]![Symbol.asyncIterator]().next();
@@ -152,14 +132,14 @@ describe("hosts", { skip }, () => {
       assert.ok(errors.every(({ code }) => code === "ERR_RANK_LOST"));
       assert.match(errors[0]!.message, /rank 1 \(127\.0\.0\.2:\d+\)/);
       await Promise.allSettled(runs);
-      await allGone();
+      await noRemoteRanks();
       assert.match((await failure(loaded.generate([1]))).message, /^the engine failed before: /);
     });
   }
 
   test("an idle engine notices, too", async () => {
     await using loaded = await load();
-    process.kill(ranks()[0]!, "SIGKILL");
+    process.kill(remoteRanks()[0]!, "SIGKILL");
     await sleep(300);
     assert.equal((await failure(loaded.generate([1], long))).code, "ERR_RANK_LOST");
   });
@@ -174,7 +154,7 @@ describe("hosts", { skip }, () => {
         { engine },
       );
       assert.ok(child.seconds < 20, child.stderr);
-      await allGone(3000);
+      await noRemoteRanks(3000);
     });
   }
 
@@ -186,7 +166,7 @@ describe("hosts", { skip }, () => {
         (error: unknown) => assert.equal(error, signal.reason),
       );
     }
-    await allGone();
+    await noRemoteRanks();
   });
 
   const secret = "correct horse battery staple";
@@ -296,7 +276,7 @@ describe("hosts", { skip }, () => {
       assert.equal(error.code, code, error.message);
       assert.match(error.message, message);
       assert.ok(performance.now() - from < 3000, `${performance.now() - from} ms`);
-      await allGone();
+      await noRemoteRanks();
     });
   }
 });
