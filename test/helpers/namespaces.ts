@@ -30,7 +30,7 @@ export function withoutNamespaces(): string | undefined {
 
 export interface NamespaceOptions {
   count: number;
-  /** Of each direction of each host's link, as tc writes it: "1gbit". Default: as fast as it goes. */
+  /** Of each direction of each host's link, as tc writes it: "1gbit", "100mbit". Default: as fast as it goes. */
   rate?: string | undefined;
   /** Host i runs on core i. Default false. */
   pinned?: boolean;
@@ -96,10 +96,17 @@ export class Namespaces implements Disposable {
     }
   }
 
-  /** What a host sends, from now on. */
-  limit(host: number, rate: string, burst = "256kb"): void {
-    const args = ["netns", "exec", this.#names[host]!, "tc", "qdisc", "replace", "dev", "eth0", "root"];
-    ip(...args, "tbf", "rate", rate, "burst", burst, "latency", "20ms");
+  /**
+   * What a host sends, from now on. The bucket is small: one that holds a whole exchange (256 KB, as tc's examples have)
+   * lets it pass at once, whatever the rate. Packets are smaller than the bucket, or it would cut them up, which costs CPU.
+   */
+  limit(host: number, rate: string): void {
+    const bitsPerSecond = Number.parseFloat(rate) * (rate.endsWith("gbit") ? 1e9 : 1e6);
+    const burst = Math.max(20_000, Math.round((bitsPerSecond / 8) * 65e-6));
+    const name = this.#names[host]!;
+    ip("-n", name, "link", "set", "eth0", "gso_max_size", burst > 40_000 ? "32768" : "16384");
+    const limit = ["tbf", "rate", rate, "burst", String(burst), "latency", "20ms"];
+    ip("netns", "exec", name, "tc", "qdisc", "replace", "dev", "eth0", "root", ...limit);
   }
 
   up(host: number): void {

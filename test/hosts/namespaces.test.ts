@@ -98,7 +98,7 @@ for (const count of [2, 4]) {
 
     test("a host that vanishes in mid-prefill is an error within 2 s, and nothing stays", async (t) => {
       // So slow that a prefill takes seconds.
-      for (let host = 0; host < count; host++) net.limit(host, "2mbit", "8kb");
+      for (let host = 0; host < count; host++) net.limit(host, "2mbit");
       try {
         const script = new Script(
           net,

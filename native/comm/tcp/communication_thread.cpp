@@ -136,29 +136,35 @@ void TcpCommunicator::wait_for_sockets() {
     }
   }
   for (size_t i = 1; i < polled.size(); ++i) {
-    if (polled[i].revents == 0) continue;
-    const auto index = static_cast<size_t>(ranks[i]);
-    if ((polled[i].revents & (POLLIN | POLLHUP | POLLERR)) == 0) continue;
-    const bool open = connections_[index]->receive_some(*this);
-    bool left = false;
-    {
-      std::lock_guard lock(mutex_);
-      left = peers_[index].left;
-    }
-    if (left) {
-      connections_[index]->close();
-      connections_[index].reset();
-    } else if (!open) {
-      throw Error("ERR_RANK_LOST", "rank " + std::to_string(ranks[i]) + " (" + connections_[index]->name() +
-                                       ") closed its connection");
-    }
+    if (polled[i].revents & (POLLIN | POLLHUP | POLLERR)) receive_from(ranks[i]);
   }
   advance();
+}
+
+void TcpCommunicator::receive_from(int rank) {
+  const auto index = static_cast<size_t>(rank);
+  const bool open = connections_[index]->receive_some(*this);
+  bool left = false;
+  {
+    std::lock_guard lock(mutex_);
+    left = peers_[index].left;
+  }
+  if (left) {
+    connections_[index]->close();
+    connections_[index].reset();
+  } else if (!open) {
+    throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank) + " (" + connections_[index]->name() +
+                                     ") closed its connection");
+  }
 }
 
 // Beats are counted, not time: while this process itself is stopped, it hears nobody.
 void TcpCommunicator::beat() {
   next_beat_ = Clock::now() + options_.beat;
+  for (int rank = 0; rank < size_; ++rank) {  // what has come may be too little to be woken for
+    if (connections_[static_cast<size_t>(rank)]) receive_from(rank);
+  }
+  advance();
   for_each_connection([&](Connection& connection) {
     int& silent = silent_[static_cast<size_t>(connection.rank())];
     silent = connection.take_heard() ? 0 : silent + 1;
@@ -232,7 +238,6 @@ void TcpCommunicator::complete(int rank, const FrameHeader& header) {
   if (header.bytes == 0 && (header.kind == FrameKind::Part || header.kind == FrameKind::Sum)) {
     place(rank, header);  // an empty share
   }
-  if (header.kind == FrameKind::Part) exchange(header.number).part_came(rank);
   if (header.kind == FrameKind::Sum) exchange(header.number).sum_came(rank);
   std::vector<uint8_t> message;
   if (header.kind == FrameKind::Message) message.swap(incoming_[index]);

@@ -16,6 +16,8 @@ namespace {
 
 constexpr uint32_t kMostBytes = 1u << 30;
 constexpr int kReadsAtOnce = 64;  // then the others get their turn
+constexpr size_t kMostWaitedFor = 256 << 10;
+constexpr size_t kWorthWaiting = 16 << 10;
 
 bool would_block(int error) {
   return error == EAGAIN || error == EWOULDBLOCK;
@@ -87,14 +89,24 @@ bool Connection::receive_some(FrameSink& sink) {
     const size_t end = sizeof header_ + header_.bytes;
     if (have_ < end) {
       const ssize_t got = receive_into(payload_ + have_ - sizeof header_, end - have_);
+      if (got == 0) wake_after(std::min(end - have_, kMostWaitedFor));
       if (got <= 0) return got == 0;
       have_ += static_cast<size_t>(got);
     }
     if (have_ < end) continue;
     have_ = 0;
+    wake_after(1);
     sink.complete(rank_, header_);
   }
   return true;
+}
+
+void Connection::wake_after(size_t bytes) {
+  if (bytes < kWorthWaiting) bytes = 1;
+  if (bytes == wake_after_) return;
+  wake_after_ = bytes;
+  const int value = static_cast<int>(bytes);
+  setsockopt(fd(), SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value);
 }
 
 void Connection::check_header() const {

@@ -79,6 +79,8 @@ class Connection {
   };
   // Of one recv(): what came, 0 when nothing is there, −1 at the end.
   ssize_t receive_into(uint8_t* data, size_t size);
+  // Sleep until that much of the payload has come, instead of being woken for every packet.
+  void wake_after(size_t bytes);
   void check_header() const;
   [[noreturn]] void broken(const std::string& why) const;
 
@@ -90,6 +92,7 @@ class Connection {
   FrameHeader header_;
   size_t have_ = 0;  // bytes of header and payload that have come
   uint8_t* payload_ = nullptr;
+  size_t wake_after_ = 1;
   bool heard_ = false, sent_ = false;
 };
 

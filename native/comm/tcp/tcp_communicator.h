@@ -101,6 +101,7 @@ class TcpCommunicator final : public Communicator, private FrameSink {
   void take_orders();
   void advance();
   void wait_for_sockets();
+  void receive_from(int rank);
   void beat();
   void say_farewell(FrameKind kind, const std::string& reason);
   uint8_t* place(int rank, const FrameHeader& header) override;

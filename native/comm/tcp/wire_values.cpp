@@ -23,51 +23,70 @@ KRAKEN_EVERY_WIDTH void add_to(const float* __restrict from, int64_t count, floa
 }
 
 // Branch-free float_to_bfloat16(), so that it vectorises.
-KRAKEN_EVERY_WIDTH void round_to_bfloat16(float* __restrict values, int64_t count,
-                                          uint16_t* __restrict wire) {
-  for (int64_t i = 0; i < count; ++i) {
-    const auto bits = std::bit_cast<uint32_t>(values[i]);
-    const uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
-    const uint32_t quiet = bits | 0x400000u;
-    const uint32_t nan = -static_cast<uint32_t>((bits & 0x7fffffffu) > 0x7f800000u);  // all bits or none
-    const uint32_t kept = (rounded & ~nan) | (quiet & nan);
-    wire[i] = static_cast<uint16_t>(kept >> 16);
-    values[i] = std::bit_cast<float>(kept & 0xffff0000u);
-  }
+inline uint32_t rounded_bits(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+  const uint32_t quiet = bits | 0x400000u;
+  const uint32_t nan = -static_cast<uint32_t>((bits & 0x7fffffffu) > 0x7f800000u);  // all bits or none
+  return ((rounded & ~nan) | (quiet & nan)) & 0xffff0000u;
 }
 
-KRAKEN_EVERY_WIDTH void from_bfloat16(const uint8_t* __restrict wire, int64_t count,
+KRAKEN_EVERY_WIDTH void to_bfloat16(const float* __restrict values, int64_t count,
+                                    uint16_t* __restrict wire) {
+  for (int64_t i = 0; i < count; ++i) wire[i] = static_cast<uint16_t>(rounded_bits(values[i]) >> 16);
+}
+
+KRAKEN_EVERY_WIDTH void from_bfloat16(const uint16_t* __restrict wire, int64_t count,
                                       float* __restrict values) {
-  for (int64_t i = 0; i < count; ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, wire + 2 * i, sizeof bits);
-    values[i] = std::bit_cast<float>(uint32_t{bits} << 16);
-  }
+  for (int64_t i = 0; i < count; ++i) values[i] = std::bit_cast<float>(uint32_t{wire[i]} << 16);
+}
+
+KRAKEN_EVERY_WIDTH void add_bfloat16(const uint16_t* __restrict wire, int64_t count,
+                                     float* __restrict values) {
+  for (int64_t i = 0; i < count; ++i) values[i] += std::bit_cast<float>(uint32_t{wire[i]} << 16);
+}
+
+// Buffers of the wire are vectors' beginnings and shares of whole values: aligned.
+const uint16_t* bfloat16s(const uint8_t* wire) {
+  return reinterpret_cast<const uint16_t*>(wire);
+}
+
+void copy(const float* from, int64_t count, float* to) {
+  std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
 }
 
 }  // namespace
 
-void add_up(std::span<const float* const> parts, int64_t count, float* out) {
+void add_to_wire(WireFormat format, std::span<const float* const> parts, int64_t count, uint8_t* wire) {
+  float block[kBlock];
   for (int64_t from = 0; from < count; from += kBlock) {
     const int64_t length = std::min(kBlock, count - from);
-    std::memcpy(out + from, parts[0] + from, static_cast<size_t>(length) * sizeof(float));
-    for (const float* part : parts.subspan(1)) add_to(part + from, length, out + from);
+    const bool whole = format == WireFormat::Float32;
+    float* sum = whole ? reinterpret_cast<float*>(wire) + from : block;
+    copy(parts[0] + from, length, sum);
+    for (const float* part : parts.subspan(1)) add_to(part + from, length, sum);
+    if (!whole) to_bfloat16(sum, length, reinterpret_cast<uint16_t*>(wire) + from);
   }
 }
 
-void round_to_wire(WireFormat format, float* values, int64_t count, uint8_t* wire) {
-  if (format == WireFormat::BFloat16) {
-    round_to_bfloat16(values, count, reinterpret_cast<uint16_t*>(wire));
-  } else if (count > 0) {
-    std::memcpy(wire, values, static_cast<size_t>(count) * sizeof(float));
-  }
-}
-
-void from_wire(WireFormat format, const uint8_t* wire, int64_t count, float* values) {
-  if (format == WireFormat::BFloat16) {
-    from_bfloat16(wire, count, values);
-  } else if (count > 0) {
-    std::memcpy(values, wire, static_cast<size_t>(count) * sizeof(float));
+void add_from_wires(WireFormat format, std::span<const uint8_t* const> wires, int64_t count, float* out,
+                    uint8_t* rounded) {
+  for (int64_t from = 0; from < count; from += kBlock) {
+    const int64_t length = std::min(kBlock, count - from);
+    float* sum = out + from;
+    if (format == WireFormat::Float32) {
+      copy(reinterpret_cast<const float*>(wires[0]) + from, length, sum);
+      for (const uint8_t* wire : wires.subspan(1)) {
+        add_to(reinterpret_cast<const float*>(wire) + from, length, sum);
+      }
+      if (rounded != nullptr) copy(sum, length, reinterpret_cast<float*>(rounded) + from);
+      continue;
+    }
+    from_bfloat16(bfloat16s(wires[0]) + from, length, sum);
+    for (const uint8_t* wire : wires.subspan(1)) add_bfloat16(bfloat16s(wire) + from, length, sum);
+    if (rounded == nullptr) continue;
+    to_bfloat16(sum, length, reinterpret_cast<uint16_t*>(rounded) + from);
+    from_bfloat16(bfloat16s(rounded) + from, length, sum);
   }
 }
 

@@ -7,19 +7,18 @@
 
 namespace kraken {
 
-// Of one value.
+// Bytes of one value.
 enum class WireFormat : uint8_t { Float32 = 4, BFloat16 = 2 };
 inline int64_t wire_bytes(WireFormat format, int64_t count) {
   return count * static_cast<int64_t>(format);
 }
 
-// out[i] = parts[0][i] + parts[1][i] + …, in this order.
-void add_up(std::span<const float* const> parts, int64_t count, float* out);
+// wire[i] = parts[0][i] + parts[1][i] + …, in this order, rounded to nearest.
+void add_to_wire(WireFormat format, std::span<const float* const> parts, int64_t count, uint8_t* wire);
 
-// Rounds `values` to the format, to nearest: into `wire`, and in place.
-void round_to_wire(WireFormat format, float* values, int64_t count, uint8_t* wire);
-
-// Writes `count` values. `wire` need not be aligned.
-void from_wire(WireFormat format, const uint8_t* wire, int64_t count, float* values);
+// out[i] = wires[0][i] + wires[1][i] + …, in this order. Where `rounded` is given, the sum is rounded to
+// nearest, into both.
+void add_from_wires(WireFormat format, std::span<const uint8_t* const> wires, int64_t count, float* out,
+                    uint8_t* rounded = nullptr);
 
 }  // namespace kraken
