@@ -32,6 +32,7 @@ export {
 export type { Generation, GenerationResult, GenerationTiming } from "./generation.js";
 export type { Activation, Architecture, DType, ModelConfig } from "./model-config.js";
 export type { Prompt } from "./prompt.js";
+export { type Pushed, type PushOptions, pushEngine } from "./push.js";
 export type { FinishReason, GenerationEvent, SampleResult, TokenLogprob } from "./sample-stream.js";
 export type { GenerateOptions } from "./sampling.js";
 export type { Tokenizer } from "./tokenizer.js";

@@ -1,6 +1,6 @@
 /** Engines whose ranks are processes of their own that speak TCP, here over this machine's loopback interface. */
 import assert from "node:assert/strict";
-import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +14,7 @@ import {
   type GenerationResult,
   KrakenError,
   type LoadOptions,
+  pushEngine,
 } from "../../lib/index.js";
 import { buildTiny, runScript } from "../helpers/child.js";
 import { noRemoteRanks, remoteRanks } from "../helpers/ranks.js";
@@ -167,6 +168,28 @@ describe("hosts", { skip }, () => {
       );
     }
     await noRemoteRanks();
+  });
+
+  test("an engine that was pushed has there what its ranks need, and no more", async () => {
+    const other = join(root, "pushed");
+    await mkdir(other);
+    process.chdir(root);
+    const launchAgent = agent("there", `cd ${other} && exec "$@"`);
+    const engine = "/proc/self/cwd/tiny";
+    const files = ["config.json", "rank1.engine"];
+    const push = (given = launchAgent) => pushEngine(engine, { hosts, launchAgent: given });
+    assert.deepEqual(await push(), [{ host: "127.0.0.2", files, written: true }]);
+    assert.deepEqual(readdirSync(join(other, "tiny")).sort(), files);
+    assert.deepEqual(await push(), [{ host: "127.0.0.2", files, written: false }]);
+    // A shared folder: the engine must not replace itself.
+    assert.deepEqual(await push(agent("here", 'exec "$@"')), [{ host: "127.0.0.2", files, written: false }]);
+    assert.ok(readdirSync(join(root, "tiny")).includes("rank0.engine"));
+    await using loaded = await load({ launchAgent }, engine);
+    assert.equal((await loaded.generate([1], long)).tokens.length, 100);
+    const error = await failure(push(agent("broken", "echo no room >&2; exit 1")));
+    assert.equal(error.code, "ERR_HOSTS");
+    assert.match(error.message, /tiny could not be put on 127\.0\.0\.2: no room/);
+    assert.equal((await failure(pushEngine(engine, { hosts: "a,b,c" }))).code, "ERR_RANKS");
   });
 
   const secret = "correct horse battery staple";
