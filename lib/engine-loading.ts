@@ -35,7 +35,7 @@ export interface EngineParts {
 
 /** @throws what Engine.load() does */
 export async function loadEngine(directory: string, options: LoadOptions): Promise<EngineParts> {
-  const { verify, backend, signal, onLaunch } = resolveLoad(options);
+  const { verify, backend, hosts, signal, onLaunch } = resolveLoad(options);
   signal?.throwIfAborted();
   if (typeof directory !== "string" || directory === "") {
     throw new ArgumentError("ERR_OPTION", "Engine.load needs the path of an engine directory");
@@ -46,7 +46,8 @@ export async function loadEngine(directory: string, options: LoadOptions): Promi
   const launch = await available(path, manifest, addon, backend);
   const choices = { ...executorOptions(path, manifest, options), ...(launch && { launch }) };
   if (launch) onLaunch?.(shownLaunch(launch));
-  await verifySizes(path, manifest);
+  const here = hosts ? withoutOtherRanks(manifest) : manifest;
+  await verifySizes(path, here);
 
   const failed = new AbortController();
   const stop = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
@@ -56,7 +57,7 @@ export async function loadEngine(directory: string, options: LoadOptions): Promi
       throw error;
     });
   const requests = new RequestTable();
-  const verifying = orStop(verify ? verifyHashes(path, manifest, stop) : Promise.resolve());
+  const verifying = orStop(verify ? verifyHashes(path, here, stop) : Promise.resolve());
   const loading = orStop(loadExecutor(addon, choices, requests, stop));
   const tokenizing = orStop(loadEngineTokenizer(path, manifest, verifying));
   const [executor, tokenizer] = await Promise.allSettled([loading, tokenizing, verifying]);
@@ -73,6 +74,12 @@ export async function loadEngine(directory: string, options: LoadOptions): Promi
   }
   if (executor.status === "fulfilled") await executor.value.shutdown();
   throw stop.reason;
+}
+
+/** The files that this host needs: every other one looks at its own. */
+function withoutOtherRanks(manifest: EngineManifest): EngineManifest {
+  const own = Object.entries(manifest.files).filter(([name]) => !/^rank[1-9]\d*\.engine$/.test(name));
+  return { ...manifest, files: Object.fromEntries(own) };
 }
 
 /** What starts the ranks, for a backend whose ranks are no threads of ours. */

@@ -1,6 +1,7 @@
 /** The options of Engine.load(), validated and filled in for the executor. */
 import type { EngineManifest } from "./engine-directory.js";
 import { ArgumentError } from "./errors.js";
+import { checkRanks, type Hosts, parseHosts } from "./hosts.js";
 import { parseLink } from "./link.js";
 import type { NativeExecutorOptions } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, signalOption } from "./options.js";
@@ -53,6 +54,26 @@ export interface LoadOptions {
   onLaunch?: ((command: string) => void) | undefined;
   /** Ranks that share a GPU (backend "tensorrt"): for tests on fewer GPUs than ranks. Default 1. */
   ranksPerDevice?: number | undefined;
+  /**
+   * Where the ranks run, if not all here: hosts and how many ranks each has, as in "a:1,b:1" or ["a:1", "b:1"]. The first
+   * is this machine, by the name or address at which the others reach it. Each other rank is a kraken-worker, found at
+   * the same path there as here, like the engine (`kraken build --push`).
+   */
+  hosts?: string | readonly string[] | undefined;
+  /**
+   * Starts a command on a host: it gets HOST COMMAND…, and passes standard input on. Words with spaces between, or a list.
+   * Default: ssh.
+   */
+  launchAgent?: string | readonly string[] | undefined;
+  /**
+   * What all ranks know and nobody else, at least 16 characters. Default: KRAKEN_SECRET, else a random one that each rank
+   * gets through standard input when it is started.
+   */
+  secret?: string | undefined;
+  /** Seconds for ranks on other hosts to start and connect. Default 20. */
+  startTimeout?: number | undefined;
+  /** How sums travel between hosts. Default: float32 for a float32 engine, else bfloat16. */
+  exchangeDtype?: "float32" | "bfloat16" | undefined;
   /** Aborting rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
@@ -74,12 +95,18 @@ const known: readonly (keyof LoadOptions)[] = [
   "isolation",
   "onLaunch",
   "ranksPerDevice",
+  "hosts",
+  "launchAgent",
+  "secret",
+  "startTimeout",
+  "exchangeDtype",
   "signal",
 ];
 
 export interface ResolvedLoad {
   verify: boolean;
   backend: string | undefined;
+  hosts: Hosts | undefined;
   signal: AbortSignal | undefined;
   onLaunch: ((command: string) => void) | undefined;
 }
@@ -100,9 +127,18 @@ export function resolveLoad(options: LoadOptions): ResolvedLoad {
     throw optionError("onLaunch", "a function", options.onLaunch);
   }
   parseLink(options.link);
+  const hosts = parseHosts(options);
+  if (parseLink(options.link) !== undefined && hosts) {
+    throw new ArgumentError("ERR_OPTION", "`link` emulates what `hosts` have between them: give one of them");
+  }
+  const { exchangeDtype } = options;
+  if (exchangeDtype !== undefined && exchangeDtype !== "float32" && exchangeDtype !== "bfloat16") {
+    throw optionError("exchangeDtype", '"float32" or "bfloat16"', exchangeDtype);
+  }
   return {
     verify: booleanOption("verify", options.verify, true),
     backend: options.backend,
+    hosts,
     signal: signalOption(options.signal),
     onLaunch: options.onLaunch,
   };
@@ -157,6 +193,7 @@ export function executorOptions(
   manifest: EngineManifest,
   options: LoadOptions,
 ): NativeExecutorOptions {
+  const { hosts, verify } = resolveLoad(options);
   const { config, backend, ranks, dtype } = manifest;
   const trtllm = backend === "tensorrt-llm";
   if (trtllm) checkTrtLlm(manifest, options);
@@ -184,6 +221,15 @@ export function executorOptions(
       "ERR_CONTEXT_LENGTH",
       `\`maxSequenceLength\` is ${length}, but the model has ${config.maxPositions} positions`,
     );
+  }
+  if (hosts) {
+    checkRanks(hosts, ranks, directory);
+    if (backend !== "cpu") {
+      throw new ArgumentError(
+        "ERR_OPTION",
+        `\`hosts\` is for backend "cpu", ${directory} is for "${backend}"`,
+      );
+    }
   }
   const link = parseLink(options.link);
   const chosen = { min: 1, fallback: 0 };
@@ -232,5 +278,11 @@ export function executorOptions(
     isolation: facts || trtllm ? "process" : (options.isolation ?? "none"),
     ranksPerDevice,
     backendConfig: facts ? JSON.stringify(facts) : "",
+    hosts: hosts?.byRank ?? [],
+    launchAgent: hosts?.launchAgent ?? [],
+    secret: hosts?.secret ?? "",
+    startSeconds: hosts?.startSeconds ?? 0,
+    exchangeDtype: options.exchangeDtype ?? (dtype === "float32" ? "float32" : "bfloat16"),
+    verify,
   };
 }

@@ -69,7 +69,9 @@ export type RuntimeErrorCode =
   | "ERR_COMMUNICATION"
   /** The addon, or the kraken-worker that `isolation: "process"` needs, is missing or of another build. */
   | "ERR_NATIVE_LOAD"
-  /** A rank failed, or the process it ran in was lost; every pending request is rejected with it. */
+  /** A rank on another host could not be started, did not answer, or does not know the secret. */
+  | "ERR_HOSTS"
+  /** A rank failed, or the process or host it ran on was lost; every pending request is rejected with it. */
   | "ERR_RANK_LOST"
   /** A bug of ours; please report it with `kraken doctor`. */
   | "ERR_INTERNAL";

@@ -127,6 +127,15 @@ export interface NativeExecutorOptions {
   backendConfig: string;
   /** With "process": what starts the ranks, where they are no threads of the worker. */
   launch?: NativeLaunch;
+  /** Of each rank; empty where all run here, and then the rest is not read. */
+  hosts: string[];
+  /** Empty: ssh. */
+  launchAgent: string[];
+  /** "": a random one. */
+  secret: string;
+  startSeconds: number;
+  exchangeDtype: "float32" | "bfloat16";
+  verify: boolean;
 }
 
 /** A command that starts one process for each rank, as mpirun does. */

@@ -21,6 +21,12 @@ async function silentTwin(directory: string, twin: string): Promise<void> {
   });
 }
 
+/** Where its ranks run: one alone always here. */
+export function placesOf({ ranks }: Pick<Variant, "ranks">, settings: Settings): LoadOptions {
+  const { hosts, launchAgent } = settings;
+  return hosts === null || ranks === 1 ? {} : { hosts, launchAgent: launchAgent ?? undefined };
+}
+
 export class EngineSet {
   readonly #root: string;
   readonly #setting: Setting;
@@ -53,6 +59,7 @@ export class EngineSet {
       verify: variant.directory !== undefined,
       backend: settings.backend,
       link: settings.link,
+      ...placesOf(variant, settings),
       signal,
       ...(bound && { communication: "none" }),
     };

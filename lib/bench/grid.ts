@@ -5,6 +5,7 @@
 import { type BuildPlan, buildEngine, checkBackendAvailable } from "../build.js";
 import type { EngineManifest } from "../engine-directory.js";
 import { ArgumentError, RuntimeError } from "../errors.js";
+import { parseHosts } from "../hosts.js";
 import type { DType, ModelConfig } from "../model-config.js";
 import { native } from "../native.js";
 import { randomModel } from "../presets.js";
@@ -15,7 +16,7 @@ import type { Settings } from "./options.js";
 
 /**
  * main: what is compared. bound: the same with its collectives left out. one-rank: the same on one rank with all the
- * threads, as tensor parallelism repeats work.
+ * threads (of this host), as tensor parallelism repeats work.
  */
 export type Role = "main" | "bound" | "one-rank";
 
@@ -115,13 +116,16 @@ function contextsOf(name: string, contenders: readonly Contender[], settings: Se
   return [...settings.context];
 }
 
-function variantsOf(contenders: readonly Contender[], ranks: number, threads: number): Variant[] {
-  const threadsPerRank = Math.max(1, Math.floor(threads / ranks));
+function variantsOf(contenders: readonly Contender[], ranks: number, settings: Settings): Variant[] {
+  const threadsPerRank = Math.max(1, Math.floor(settings.threads / ranks));
+  // One host's, where there are several.
+  const byRank = parseHosts({ hosts: settings.hosts ?? undefined })?.byRank;
+  const ranksHere = byRank?.filter((host) => host === byRank[0]).length ?? ranks;
   const of = (role: Role, given: boolean) =>
     contenders.map(({ directory, ...rest }): Variant => {
       const split =
         role === "one-rank"
-          ? { ranks: 1, threadsPerRank: ranks * threadsPerRank }
+          ? { ranks: 1, threadsPerRank: ranksHere * threadsPerRank }
           : { ranks, threadsPerRank };
       return { ...rest, ...(given && directory !== undefined && { directory }), role, ...split };
     });
@@ -142,7 +146,7 @@ async function settingOf(
 ): Promise<Setting> {
   const contenders = comparison.contenders(ranks);
   const contexts = contextsOf(comparison.name, contenders, settings);
-  const variants = variantsOf(contenders, ranks, settings.threads);
+  const variants = variantsOf(contenders, ranks, settings);
   const tokens = Math.max(...settings.batch) * positionsNeeded(contexts, settings.outputTokens);
   let bytes = 0;
   for (const { config, ranks: count } of variants) {

@@ -14,6 +14,7 @@ export interface Input extends AsyncIterable<Buffer | string> {
 /** The library's parts, each imported when a command runs: `kraken --help` must not load an engine. */
 export interface Library {
   build(): Promise<typeof import("../build.js")>;
+  push(): Promise<typeof import("../push.js")>;
   engine(): Promise<typeof import("../engine.js")>;
   engineDirectory(): Promise<typeof import("../engine-directory.js")>;
   checkpoint(): Promise<typeof import("../checkpoint/open.js")>;
@@ -39,6 +40,7 @@ export interface Context {
 
 export const library: Library = {
   build: () => import("../build.js"),
+  push: () => import("../push.js"),
   engine: () => import("../engine.js"),
   engineDirectory: () => import("../engine-directory.js"),
   checkpoint: () => import("../checkpoint/open.js"),

@@ -144,6 +144,15 @@ struct ExecutorOptions {
   bool profile = false;
   int ranks_per_device = 1;    // ranks that share a device, for tests; of a backend whose ranks have devices
   std::string backend_config;  // what the engine's manifest keeps for the backend (JSON); empty: nothing
+  // The host of each rank, the first this machine as the others reach it. Empty: all ranks are threads here.
+  // The rest is of no use without.
+  std::vector<std::string> hosts;
+  std::vector<std::string> launch_agent;  // gets HOST COMMAND…; empty: ssh
+  std::string secret;                     // all ranks share it; empty: a random one
+  std::string worker_path;                // of kraken-worker, the same on every host
+  DType exchange_dtype = DType::Float32;  // how sums travel: Float32 or BFloat16
+  bool verify = true;                     // each host checks its rank's file against its SHA-256
+  double start_seconds = 20;              // for the other ranks to connect
 };
 
 // Called on the executor's thread with all events of one step; must not block. May call cancel(), and

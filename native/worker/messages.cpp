@@ -33,7 +33,8 @@ void options_fields(Wire& wire, T& options) {
        options.communication, options.link_bytes_per_second, options.link_latency_seconds,
        options.threads_per_rank, options.max_batch_size, options.max_sequence_length, options.max_step_tokens,
        options.prefill_chunk, options.max_queue, options.kv_cache_tokens, options.prefix_reuse,
-       options.profile, options.ranks_per_device, options.backend_config);
+       options.profile, options.ranks_per_device, options.backend_config, options.hosts, options.launch_agent,
+       options.secret, options.worker_path, options.exchange_dtype, options.verify, options.start_seconds);
 }
 
 template <typename Wire, typename T>

@@ -15,7 +15,7 @@
 namespace kraken {
 
 // Raised when a message changes. Build ids catch the rest: both sides come from one build.
-constexpr uint32_t kProtocolVersion = 2;
+constexpr uint32_t kProtocolVersion = 3;
 constexpr uint32_t kProtocolMagic = 0x4e4b524b;  // "KRKN"
 constexpr size_t kFrameHeaderBytes = 8;
 // Of a frame's content. Nobody makes room for it before it has come.
@@ -42,6 +42,14 @@ enum class MessageType : uint16_t {
   Stopped = 38,        // ExecutorStats; every request has had its last event
   BuildProgress = 39,  // the share that is done, from 0 to 1
   Built = 40,          // what the manifest keeps (JSON)
+  // between ranks on several hosts: hosts/host_messages.h
+  Join = 64,
+  Joined = 65,
+  RankLoaded = 66,
+  Step = 67,
+  Products = 68,
+  ReadWeights = 69,
+  RankDone = 70,
 };
 
 struct Hello {

@@ -13,8 +13,8 @@
 #include <string>
 
 #include "backend/tensorrt/build_plans.h"
+#include "base/descriptor.h"
 #include "fake_backend.h"
-#include "worker/descriptor.h"
 
 namespace kraken::fake {
 

@@ -155,6 +155,12 @@ describe("load options", () => {
       isolation: "none",
       ranksPerDevice: 1,
       backendConfig: "",
+      hosts: [],
+      launchAgent: [],
+      secret: "",
+      startSeconds: 0,
+      exchangeDtype: "float32",
+      verify: true,
     });
   });
 
@@ -212,6 +218,34 @@ describe("load options", () => {
     assert.throws(() => resolveLoad({ isolation: "thread" as "none" }), {
       code: "ERR_OPTION",
       message: '`isolation` must be "none" or "process", got \'thread\'',
+    });
+  });
+
+  test("on which hosts", () => {
+    const { hosts, launchAgent, secret, startSeconds, exchangeDtype } = executorOptions(directory, manifest, {
+      hosts: "a:1,b",
+      launchAgent: "ssh -p 2222",
+      secret: "sixteen letters!",
+      startTimeout: 3,
+      exchangeDtype: "bfloat16",
+    });
+    assert.deepEqual(hosts, ["a", "b"]);
+    assert.deepEqual(launchAgent, ["ssh", "-p", "2222"]);
+    assert.deepEqual([secret, startSeconds, exchangeDtype], ["sixteen letters!", 3, "bfloat16"]);
+    const other = { ...manifest, dtype: "int8" } as const;
+    assert.equal(executorOptions(directory, other, { hosts: "a,b" }).exchangeDtype, "bfloat16");
+    const wrong = [
+      [{ hosts: "a:1,b:2" }, "ERR_RANKS", /places for 3 ranks on 2 hosts/],
+      [{ hosts: "a,b", link: "1Gbit,1us" }, "ERR_OPTION", /give one of them/],
+      [{ hosts: "a,b", exchangeDtype: "float16" as "float32" }, "ERR_OPTION", /`exchangeDtype` must be/],
+    ] as const;
+    for (const [options, code, message] of wrong) {
+      assert.throws(() => executorOptions(directory, manifest, options), { code, message });
+    }
+    const gpu = { ...manifest, backend: "tensorrt" };
+    assert.throws(() => executorOptions(directory, gpu, { hosts: "a,b" }), {
+      code: "ERR_OPTION",
+      message: /for backend "cpu"/,
     });
   });
 

@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import type { BuildPlan, BuildSummary } from "../../build.js";
 import { type Architecture, type DType, dtypes } from "../../model-config.js";
 import type { NativeRankPlan } from "../../native.js";
+import type { Pushed } from "../../push.js";
 import type { Context } from "../context.js";
 import { UsageError } from "../failure.js";
 import { addFlag, choice, integer } from "../flags.js";
@@ -42,6 +43,8 @@ interface Flags {
   random?: string;
   seed?: number;
   communication?: "none";
+  push?: string;
+  launchAgent?: string;
   force?: true;
   dryRun?: true;
   json?: true;
@@ -52,6 +55,7 @@ Examples:
   kraken build ckpt.pt --output engines/demo --ranks 2
   kraken build models/gpt2 --output engines/gpt2 --dtype float32       a Hugging Face directory
   kraken build ckpt.pt --ranks 4 --dry-run                             what it would be, without writing
+  kraken build ckpt.pt --output engines/demo --ranks 2 --push a:1,b:1  on host a; b gets what rank 1 needs
   kraken build --random kraken-125m-2way --output engines/random       no checkpoint: random weights of a preset
 
 A checkpoint is a ckpt.pt (of the Kraken authors' trainer or of nanoGPT), a .safetensors file, or a directory with a
@@ -120,6 +124,17 @@ export function addBuild(program: Command, context: Context): void {
   addFlag(command, "--seed <n>", "of the random weights (default: 0)", { parse: integer, env: false });
   // TensorRT-LLM's name for the argument.
   addFlag(command, "--checkpoint-dir <path>", "", { env: false, hidden: true });
+  command.optionsGroup("Several hosts:");
+  addFlag(
+    command,
+    "--push <list>",
+    "put each host's part there, at the same path: a:1,b:1 (this one first)",
+    {
+      env: false,
+      conflicts: ["dryRun"],
+    },
+  );
+  addFlag(command, "--launch-agent <cmd>", "runs commands there: gets HOST COMMAND… (default: ssh)");
   command.optionsGroup("Run:");
   addFlag(command, "--force", "replace an engine that exists", { aliases: ["--overwrite"] });
   addFlag(command, "--dry-run", "say what would be built, write nothing");
@@ -161,14 +176,32 @@ async function build(checkpoint: string | undefined, flags: Flags, context: Cont
       onProgress: ({ stage, bytesDone, bytesTotal }) => bar.update(stage, bytesDone, bytesTotal),
     });
     bar.clear();
+    const pushed =
+      isBuilt(result) && flags.push !== undefined ? await push(result, flags, context) : undefined;
     if (flags.json) {
       const { graph: _, ...document } = result; // `kraken inspect --graph` prints it
-      printJson(context.stdout, document);
-    } else context.stdout.write(summary(result));
+      printJson(context.stdout, { ...document, pushed });
+    } else context.stdout.write(summary(result) + pushedReport(pushed ?? []));
   } finally {
     bar.clear();
   }
 }
+
+async function push({ directory }: BuildSummary, { push: hosts, launchAgent }: Flags, context: Context) {
+  const { pushEngine } = await context.library.push();
+  return pushEngine(directory, { hosts: hosts!, launchAgent, signal: context.signal });
+}
+
+const pushedReport = (pushed: readonly Pushed[]): string =>
+  pushed.length === 0
+    ? ""
+    : table(
+        pushed.map(({ host, files, written }) => [
+          host,
+          `${plural(files.length, "file")}${written ? "" : ", had them"}`,
+        ]),
+        "  ",
+      );
 
 function isBuilt(result: BuildPlan | BuildSummary): result is BuildSummary {
   return "directory" in result;
