@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "worker/descriptor.h"
+#include "base/descriptor.h"
 
 namespace kraken {
 

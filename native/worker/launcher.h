@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "worker/descriptor.h"
+#include "base/descriptor.h"
 
 namespace kraken {
 

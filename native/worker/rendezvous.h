@@ -5,7 +5,7 @@
 #include <chrono>
 #include <string>
 
-#include "worker/descriptor.h"
+#include "base/descriptor.h"
 
 namespace kraken {
 
