@@ -25,3 +25,8 @@ add_custom_command(OUTPUT ${kraken_build_id}
   DEPENDS ${kraken_hashed} ${CMAKE_CURRENT_LIST_FILE} ${CMAKE_CURRENT_SOURCE_DIR}/package.json
   COMMENT "Hashing the native sources")
 target_sources(kraken_core PRIVATE ${kraken_build_id})
+foreach(major ${kraken_tensorrt_majors})
+  if(TARGET kraken_tensorrt_trt${major})
+    target_sources(kraken_tensorrt_trt${major} PRIVATE ${kraken_build_id})
+  endif()
+endforeach()

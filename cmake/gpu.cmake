@@ -32,6 +32,9 @@ endif()
 
 if(KRAKEN_GPU_MISSING)
   message(STATUS "GPU plugins: not built, ${KRAKEN_GPU_MISSING}")
+  add_custom_target(kraken_gpu COMMAND ${CMAKE_COMMAND} -E echo
+    "No GPU code can be built: ${KRAKEN_GPU_MISSING}. `npm run toolchain:gpu` brings what is missing."
+    COMMAND ${CMAKE_COMMAND} -E false VERBATIM)
 else()
   set(CMAKE_CUDA_COMPILER "${KRAKEN_NVCC}" CACHE FILEPATH "The CUDA compiler" FORCE)
   set(CMAKE_CUDA_ARCHITECTURES "${KRAKEN_CUDA_ARCHITECTURES}")
@@ -74,21 +77,34 @@ if(KRAKEN_GPU_BUILT)
   endforeach()
 
   # --- libkraken_tensorrt: what needs TensorRT's headers of the backend, once for each major; opened at run time -------
-  set(kraken_tensorrt_sources native/base/dtype.cpp)
-  foreach(name layers lowering network plugin_layers weight_store)
+  set(kraken_tensorrt_sources native/base/dtype.cpp) # the lowering
+  foreach(name kraken_interface layers lowering network plugin_layers weight_store)
     list(APPEND kraken_tensorrt_sources native/backend/tensorrt/${name}.cpp)
   endforeach()
+  foreach(name gpt_attention pad_heads trtllm_interface)
+    list(APPEND kraken_tensorrt_sources native/backend/trtllm/network/${name}.cpp)
+  endforeach()
+  set(kraken_device_sources native/backend/trtllm/network/trtllm_parts.cpp) # devices, engines, builder
+  foreach(name cuda_device open_tensorrt plan_builder trt_engine)
+    list(APPEND kraken_device_sources native/backend/tensorrt/${name}.cpp)
+  endforeach()
   list(TRANSFORM kraken_tensorrt_sources PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+  list(TRANSFORM kraken_device_sources PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
   foreach(major ${kraken_tensorrt_majors})
     set(target kraken_tensorrt_trt${major})
-    add_library(${target} SHARED ${kraken_tensorrt_sources})
-    target_include_directories(${target} PRIVATE native)
+    add_library(${target} SHARED ${kraken_tensorrt_sources} ${kraken_device_sources})
+    target_include_directories(${target} PRIVATE native plugins)
     target_include_directories(${target} SYSTEM PRIVATE
       ${KRAKEN_TENSORRT_${major}} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
-    target_link_libraries(${target} PRIVATE kraken_options ${CMAKE_DL_LIBS})
+    # Without CUDA sources of its own, CMake adds no CUDA runtime.
+    target_link_directories(${target} PRIVATE ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES})
+    target_link_libraries(${target} PRIVATE kraken_options cudart_static rt Threads::Threads ${CMAKE_DL_LIBS})
     # The headers deprecate what older libraries of the same major lack a successor for.
     target_compile_options(${target} PRIVATE -Wno-deprecated-declarations)
     target_link_options(${target} PRIVATE -Wl,--no-undefined -Wl,--exclude-libs,ALL)
     set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CUDA CUDA_RUNTIME_LIBRARY Static)
+    list(APPEND kraken_gpu_libraries kraken_plugins_trt${major} ${target})
   endforeach()
+  # What `npm run build:gpu` builds: the addon needs none of it, and looks for it beside itself.
+  add_custom_target(kraken_gpu DEPENDS ${kraken_gpu_libraries})
 endif()

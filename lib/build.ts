@@ -1,6 +1,7 @@
 /** buildEngine(): from a checkpoint to an engine directory. */
 import { copyFile, readdir, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { paperComparison } from "./bench/paper.js";
 import type { CheckpointIndex, TensorView, TokenizerSource } from "./checkpoint/checkpoint-index.js";
 import { openCheckpoint } from "./checkpoint/open.js";
 import {
@@ -15,15 +16,31 @@ import { ArgumentError, fromNative, RuntimeError } from "./errors.js";
 import { sha256OfFiles } from "./file-hash.js";
 import { withIoErrors } from "./io-error.js";
 import { type Architecture, type DType, dtypes, type ModelConfig } from "./model-config.js";
-import { type NativeAddon, native } from "./native.js";
+import { type NativeAddon, type NativeRankPlan, native } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, shown, signalOption } from "./options.js";
 import { checkOutput, openOutputDirectory } from "./output-directory.js";
-import { preset } from "./presets.js";
+import { preset, randomModel } from "./presets.js";
+import { type StepLimits, stepLimits } from "./step-limits.js";
+import { checkBuild, type TensorRtFacts, tensorrtName, timingsDirectory } from "./tensorrt.js";
+import {
+  checkNotTrtLlm,
+  checkTrtLlmBuild,
+  type TrtLlmConfig,
+  type TrtLlmLimits,
+  trtllmConfig,
+  trtllmLimits,
+  trtllmName,
+} from "./trtllm/config.js";
+import { findTrtLlm } from "./trtllm/install.js";
+import { joined } from "./trtllm/worker.js";
 import { version } from "./version.js";
 
 export interface BuildProgress {
-  /** weights: cutting and writing the ranks' files; checksums: reading them back. */
-  stage: "weights" | "checksums";
+  /**
+   * weights: cutting and writing the ranks' files; checksums: reading them back. plans, of backend "tensorrt": compiling
+   * what the ranks run, measured at a guess in bytes of their weights.
+   */
+  stage: "weights" | "plans" | "checksums";
   bytesDone: number;
   bytesTotal: number;
 }
@@ -31,7 +48,10 @@ export interface BuildProgress {
 export interface BuildOptions {
   /** Path of a checkpoint (file or directory), or one opened already. Either this or `random`. */
   checkpoint?: string | CheckpointIndex | undefined;
-  /** Name of a preset to build with random weights. */
+  /**
+   * Name of a preset to build with random weights; or a size of the paper, "paper:1.3b", which is the Kraken of that size
+   * with as many ways as ranks (`architecture`: another of the four).
+   */
   random?: string | undefined;
   /** Of the random weights: a non-negative integer below 2^32. Default 0. */
   seed?: number | undefined;
@@ -51,6 +71,18 @@ export interface BuildOptions {
   overwrite?: boolean | undefined;
   /** Longest context, if less than the model's positions (rotary positions: any). */
   maxPositions?: number | undefined;
+  /**
+   * Most sequences and most tokens of a step. An engine of backend "tensorrt" is compiled for them, and cannot be loaded
+   * with more; of "cpu" they are for a dry run's estimate alone. Default 8, and 2048 or the context if that is shorter.
+   */
+  maxBatchSize?: number | undefined;
+  maxStepTokens?: number | undefined;
+  /** Of backend "tensorrt-llm": tokens of the longest prompt. Default: all but one of the longest sequence. */
+  maxInputLength?: number | undefined;
+  /** Of backend "tensorrt-llm": what score() and logits() need; prompts then take longer. Default false. */
+  gatherContextLogits?: boolean | undefined;
+  /** Of backend "tensorrt": ranks that share a GPU. Default 1. */
+  ranksPerDevice?: number | undefined;
   /** Aborting rejects with the signal's reason and leaves nothing behind. */
   signal?: AbortSignal | undefined;
   /** Called now and then while weights are written and files are summed. */
@@ -67,12 +99,18 @@ export interface BuildPlan {
   ranks: number;
   dtype: DType;
   backend: string;
-  /** Bytes of weights, and of key/value cache for each token of context, on each rank. */
-  perRank: { weightBytes: number; kvBytesPerToken: number; ops: number }[];
+  /** Bounds of a step: see BuildOptions. */
+  limits: StepLimits;
+  /** What each rank holds. Activations and exchange buffers are estimates. */
+  perRank: NativeRankPlan[];
   /** Rank counts (up to 64) that this model could be built for. */
   validRanks: number[];
   /** One line for each op of rank 0. */
   graph: string;
+  /** How many ops of each kind rank 0 has. */
+  network: Record<string, number>;
+  /** Of backend "tensorrt-llm": what TensorRT-LLM reads of config.json. */
+  trtllm?: TrtLlmConfig;
 }
 
 export interface BuildSummary extends BuildPlan {
@@ -95,6 +133,11 @@ const known: readonly (keyof BuildOptions)[] = [
   "communication",
   "overwrite",
   "maxPositions",
+  "maxBatchSize",
+  "maxStepTokens",
+  "maxInputLength",
+  "gatherContextLogits",
+  "ranksPerDevice",
   "signal",
   "onProgress",
   "dryRun",
@@ -116,6 +159,7 @@ async function openSource(options: BuildOptions): Promise<CheckpointIndex> {
       "buildEngine needs either `checkpoint` (a path) or `random` (a preset's name), and not both",
     );
   }
+  if (random?.startsWith(paperPrefix)) return paperModel(random, options);
   if (random !== undefined) {
     if (architecture !== undefined) {
       throw new ArgumentError("ERR_OPTION", "`architecture` overrides a checkpoint's; a preset has its own");
@@ -132,6 +176,19 @@ async function openSource(options: BuildOptions): Promise<CheckpointIndex> {
     throw optionError("checkpoint", "the path of a checkpoint", checkpoint);
   }
   return openCheckpoint(checkpoint, architecture ? { architecture } : {});
+}
+
+const paperPrefix = "paper:";
+
+function paperModel(
+  name: string,
+  { architecture = "kraken", ranks = 1, seed }: BuildOptions,
+): CheckpointIndex {
+  const [contender] = paperComparison(name, { architectures: [architecture] }).contenders(ranks);
+  const checkpoint = randomModel(contender!.config, {
+    seed: integerOption("seed", seed, { min: 0, max: 2 ** 32 - 1, fallback: 0 }),
+  });
+  return { ...checkpoint, description: `${contender!.label} ${contender!.model}, random weights` };
 }
 
 /** The checkpoint with fewer (or, where positions are computed, any number of) positions. */
@@ -159,27 +216,53 @@ function withPositions(source: CheckpointIndex, maxPositions: number | undefined
 interface Resolved extends BuildPlan {
   checkpoint: CheckpointIndex;
   communication: EngineManifest["communication"];
+  ranksPerDevice: number;
+  theirs: TrtLlmLimits | undefined;
+}
+
+/** @throws RuntimeError ERR_BACKEND_UNAVAILABLE with the reason; ArgumentError ERR_OPTION for an unknown one */
+export function checkBackendAvailable(addon: NativeAddon, backend: string): void {
+  const capability = addon.capabilities().backends[backend];
+  if (capability?.available) return;
+  throw new RuntimeError(
+    "ERR_BACKEND_UNAVAILABLE",
+    `backend "${backend}" is not available: ${capability?.reason}`,
+  );
 }
 
 async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<Resolved> {
   const ranks = integerOption("ranks", options.ranks, { min: 1, max: 1024, fallback: 1 });
   const dtype = choice<DType>("dtype", options.dtype, dtypes, "bfloat16");
   const communication = choice<string>("communication", options.communication, ["none"], "overlapped");
-  const capabilities = addon.capabilities().backends;
-  const backend = choice("backend", options.backend, Object.keys(capabilities), "cpu");
-  const capability = capabilities[backend];
-  if (!capability?.available) {
-    throw new RuntimeError(
-      "ERR_BACKEND_UNAVAILABLE",
-      `backend "${backend}" is not available: ${capability?.reason}`,
-    );
+  const backends = Object.keys(addon.capabilities().backends);
+  const backend = choice("backend", options.backend, backends, "cpu");
+  // A plan needs nothing of what will run it.
+  if (!options.dryRun) checkBackendAvailable(addon, backend);
+  const ranksPerDevice = integerOption("ranksPerDevice", options.ranksPerDevice, {
+    min: 1,
+    max: 1024,
+    fallback: 1,
+  });
+  if (backend === tensorrtName) checkBuild({ dtype, ranks });
+  if (backend === trtllmName) checkTrtLlmBuild({ dtype, communication: options.communication });
+  if (backend !== tensorrtName && options.ranksPerDevice !== undefined) {
+    throw new ArgumentError("ERR_OPTION", '`ranksPerDevice` is for backend "tensorrt"');
   }
   const checkpoint = withPositions(await openSource(options), options.maxPositions);
   const { config } = checkpoint;
+  const limits = stepLimits(options, config.maxPositions);
+  const theirs = backend === trtllmName ? trtllmLimits(options, limits) : undefined;
+  if (!theirs) checkNotTrtLlm(options);
   try {
-    const plan = addon.plan({ config, ranks, dtype, backend });
+    const plan = addon.plan({ config, ranks, dtype, backend, ...limits });
+    const { network } = plan;
+    const trtllm = theirs && trtllmConfig(config, { ranks, dtype, limits: theirs, network });
     return {
+      ...(trtllm && { trtllm }),
       checkpoint,
+      ranksPerDevice,
+      theirs,
+      limits,
       communication: communication as Resolved["communication"],
       source: checkpoint.description,
       config,
@@ -189,40 +272,60 @@ async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<
       perRank: plan.ranks,
       validRanks: plan.validRanks,
       graph: plan.graph,
+      network,
     };
   } catch (error) {
     throw fromNative(error);
   }
 }
 
-function planOf({ source, config, ranks, dtype, backend, perRank, validRanks, graph }: Resolved): BuildPlan {
-  return { source, config, ranks, dtype, backend, perRank, validRanks, graph };
+function planOf(build: Resolved): BuildPlan {
+  const { checkpoint: _, communication: __, ranksPerDevice: ___, theirs: ____, ...plan } = build;
+  return plan;
 }
 
-/** Writes rank0.engine … ; progress comes with the addon's pace. */
-async function writeWeights(
+/** Writes rank0.engine … ; progress comes with the addon's pace. Returns what the backend adds to the manifest. */
+async function writeRanks(
   build: Resolved,
   directory: string,
   { signal, onProgress }: BuildOptions,
   addon: NativeAddon,
-): Promise<void> {
-  const { config, ranks, dtype, checkpoint } = build;
+): Promise<Pick<EngineManifest, "tensorrt"> & Partial<TrtLlmConfig>> {
+  const { config, ranks, dtype, checkpoint, backend, ranksPerDevice, limits } = build;
+  const { tensors } = checkpoint;
+  const communication = build.communication !== "none";
+  const weightBytes = build.perRank.reduce((sum, rank) => sum + rank.weightBytes, 0);
+  // Its TensorRT, and its plugins with attention.
+  const installed = build.theirs && (await findTrtLlm());
+  const compiling = {
+    backend,
+    communication,
+    ranksPerDevice,
+    ...limits,
+    trtllmMaxInput: build.theirs?.maxInputLength ?? 0,
+    gatherContextLogits: build.theirs?.gatherContextLogits ?? false,
+    libraryPath: installed ? joined(installed.libraryPath, process.env) : "",
+    timings: timingsDirectory(),
+  };
   signal?.throwIfAborted();
   let task: ReturnType<NativeAddon["build"]> | undefined;
   let callbackError: { error: unknown } | undefined;
+  let facts = "";
   const cancel = () => task?.cancel();
   signal?.addEventListener("abort", cancel);
   try {
-    task = addon.build({ config, tensors: checkpoint.tensors, ranks, dtype, directory }, (progress) => {
+    task = addon.build({ config, tensors, ranks, dtype, directory, ...compiling }, (progress) => {
       if (signal?.aborted || callbackError) return;
       try {
-        onProgress?.({ stage: "weights", bytesDone: progress.bytesWritten, bytesTotal: progress.bytesTotal });
+        const { stage, done, total } = progress;
+        const unit = stage === "plans" ? weightBytes : 1;
+        onProgress?.({ stage, bytesDone: Math.round(done * unit), bytesTotal: total * unit });
       } catch (error) {
         callbackError = { error };
         task?.cancel();
       }
     });
-    await task.done;
+    facts = await task.done;
   } catch (error) {
     signal?.throwIfAborted();
     if (callbackError) throw callbackError.error;
@@ -231,6 +334,17 @@ async function writeWeights(
     signal?.removeEventListener("abort", cancel);
   }
   if (callbackError) throw callbackError.error;
+  if (facts === "") return {};
+  const tensorrt = JSON.parse(facts) as TensorRtFacts;
+  if (!build.trtllm) return { tensorrt };
+  const kraken = { ...build.trtllm.kraken, plugins: tensorrt.pluginLayers[0] ?? 0 };
+  return { tensorrt, ...build.trtllm, kraken, version: installed!.version };
+}
+
+function versionsOf(facts: TensorRtFacts | undefined, addon: NativeAddon): Record<string, string> {
+  return facts
+    ? { TensorRT: facts.version, "kraken-plugins": facts.plugins }
+    : addon.capabilities().libraries;
 }
 
 async function copyTokenizer(
@@ -296,7 +410,7 @@ export async function buildEngineWith(
 
   const directory = await openOutputDirectory(output, overwrite);
   try {
-    await writeWeights(build, directory.temporary, options, addon);
+    const compiled = await writeRanks(build, directory.temporary, options, addon);
     const tokenizer = await copyTokenizer(build.checkpoint.tokenizer, directory.temporary);
     const files = await withIoErrors(`read back ${directory.temporary}`, () =>
       describeFiles(directory.temporary, options),
@@ -314,10 +428,11 @@ export async function buildEngineWith(
       backend: build.backend,
       communication: build.communication,
       padding: {},
-      versions: addon.capabilities().libraries,
+      versions: versionsOf(compiled.tensorrt, addon),
       tokenizer,
       eosTokenIds: checkpoint.eosTokenIds,
       ...(checkpoint.bosTokenId === undefined ? {} : { bosTokenId: checkpoint.bosTokenId }),
+      ...compiled,
       files,
     };
     const text = serializeManifest(manifest);
@@ -344,7 +459,8 @@ export async function buildEngineWith(
  *
  * @throws KrakenError ERR_OPTION, ERR_RANKS (says which counts would work), ERR_CONTEXT_LENGTH; ERR_CHECKPOINT_* and
  *   ERR_CONFIG when the checkpoint cannot be used; ERR_ENGINE_PATH when the output exists; ERR_IO (disk full,
- *   permissions); ERR_BACKEND_UNAVAILABLE; the signal's reason when aborted
+ *   permissions); ERR_BACKEND_UNAVAILABLE, ERR_BACKEND_FAILED, ERR_OUT_OF_MEMORY (of a GPU), ERR_NATIVE_LOAD (no
+ *   kraken-worker to compile in); the signal's reason when aborted
  */
 export function buildEngine(options: BuildOptions & { dryRun: true }): Promise<BuildPlan>;
 export function buildEngine(options: BuildOptions & { dryRun?: false | undefined }): Promise<BuildSummary>;

@@ -9,6 +9,8 @@ import { EngineDirectoryError } from "./errors.js";
 import { sha256OfFiles } from "./file-hash.js";
 import { hasCode, withIoErrors } from "./io-error.js";
 import type { Architecture, DType, ModelConfig } from "./model-config.js";
+import type { TensorRtFacts } from "./tensorrt.js";
+import type { TrtLlmConfig } from "./trtllm/config.js";
 
 /** Raised when an older engine could misread what is written, or this version what older ones wrote. */
 export const formatVersion = 1;
@@ -31,8 +33,11 @@ export interface EngineFile {
   sha256: string;
 }
 
-/** An engine directory's config.json: what was built, from what, and by which versions. */
-export interface EngineManifest {
+/**
+ * An engine directory's config.json: what was built, from what, and by which versions. Engines that TensorRT-LLM runs have
+ * its own keys in the same file.
+ */
+export interface EngineManifest extends Partial<TrtLlmConfig> {
   format: typeof formatName;
   formatVersion: number;
   /** What wrote it, e.g. "kraken-engine 0.1.0". */
@@ -53,6 +58,8 @@ export interface EngineManifest {
   tokenizer: EngineTokenizer | null;
   eosTokenIds: number[];
   bosTokenId?: number;
+  /** Of backend "tensorrt" alone. */
+  tensorrt?: TensorRtFacts;
   /** By name: every file of the directory but the manifest. */
   files: Record<string, EngineFile>;
 }

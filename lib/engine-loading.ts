@@ -12,9 +12,16 @@ import {
 } from "./engine-directory.js";
 import { executorOptions, type LoadOptions, resolveLoad } from "./engine-options.js";
 import { ArgumentError, fromNative, RuntimeError } from "./errors.js";
-import { type NativeAddon, type NativeExecutor, type NativeExecutorOptions, native } from "./native.js";
+import {
+  type NativeAddon,
+  type NativeExecutor,
+  type NativeExecutorOptions,
+  type NativeLaunch,
+  native,
+} from "./native.js";
 import { RequestTable } from "./requests.js";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.js";
+import { shownLaunch, trtllmLaunch } from "./trtllm/launch.js";
 
 /** What an Engine is made of; tests make one over an executor of theirs. */
 export interface EngineParts {
@@ -28,7 +35,7 @@ export interface EngineParts {
 
 /** @throws what Engine.load() does */
 export async function loadEngine(directory: string, options: LoadOptions): Promise<EngineParts> {
-  const { verify, backend, signal } = resolveLoad(options);
+  const { verify, backend, hosts, signal, onLaunch } = resolveLoad(options);
   signal?.throwIfAborted();
   if (typeof directory !== "string" || directory === "") {
     throw new ArgumentError("ERR_OPTION", "Engine.load needs the path of an engine directory");
@@ -36,9 +43,11 @@ export async function loadEngine(directory: string, options: LoadOptions): Promi
   const path = resolve(directory);
   const manifest = await readManifest(path);
   const addon = native();
-  checkAvailable(path, manifest, addon, backend);
-  const choices = executorOptions(path, manifest, options);
-  await verifySizes(path, manifest);
+  const launch = await available(path, manifest, addon, backend);
+  const choices = { ...executorOptions(path, manifest, options), ...(launch && { launch }) };
+  if (launch) onLaunch?.(shownLaunch(launch));
+  const here = hosts ? withoutOtherRanks(manifest) : manifest;
+  await verifySizes(path, here);
 
   const failed = new AbortController();
   const stop = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
@@ -48,7 +57,7 @@ export async function loadEngine(directory: string, options: LoadOptions): Promi
       throw error;
     });
   const requests = new RequestTable();
-  const verifying = orStop(verify ? verifyHashes(path, manifest, stop) : Promise.resolve());
+  const verifying = orStop(verify ? verifyHashes(path, here, stop) : Promise.resolve());
   const loading = orStop(loadExecutor(addon, choices, requests, stop));
   const tokenizing = orStop(loadEngineTokenizer(path, manifest, verifying));
   const [executor, tokenizer] = await Promise.allSettled([loading, tokenizing, verifying]);
@@ -67,16 +76,24 @@ export async function loadEngine(directory: string, options: LoadOptions): Promi
   throw stop.reason;
 }
 
-function checkAvailable(
+/** The files that this host needs: every other one looks at its own. */
+function withoutOtherRanks(manifest: EngineManifest): EngineManifest {
+  const own = Object.entries(manifest.files).filter(([name]) => !/^rank[1-9]\d*\.engine$/.test(name));
+  return { ...manifest, files: Object.fromEntries(own) };
+}
+
+/** What starts the ranks, for a backend whose ranks are no threads of ours. */
+async function available(
   path: string,
   manifest: EngineManifest,
   addon: NativeAddon,
   wanted: string | undefined,
-): void {
+): Promise<NativeLaunch | undefined> {
   const { backends } = addon.capabilities();
   checkBackend(path, manifest, wanted, Object.keys(backends));
+  if (manifest.backend === "tensorrt-llm") return trtllmLaunch(path, manifest, addon);
   const capability = backends[manifest.backend]!;
-  if (capability.available) return;
+  if (capability.available) return undefined;
   throw new RuntimeError(
     "ERR_BACKEND_UNAVAILABLE",
     `${path} needs backend "${manifest.backend}", which is not available: ${capability.reason}`,

@@ -1,9 +1,11 @@
 /** The options of Engine.load(), validated and filled in for the executor. */
 import type { EngineManifest } from "./engine-directory.js";
 import { ArgumentError } from "./errors.js";
+import { checkRanks, type Hosts, parseHosts } from "./hosts.js";
 import { parseLink } from "./link.js";
 import type { NativeExecutorOptions } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, signalOption } from "./options.js";
+import { checkSizes, factsOf, tensorrtName } from "./tensorrt.js";
 
 /** Node's own test runner has the same names for the same choice. */
 export type Isolation = "none" | "process";
@@ -45,9 +47,33 @@ export interface LoadOptions {
   /**
    * Where the ranks run. "none": as threads of this process. "process": as threads of a process of its own,
    * kraken-worker, so that whatever ends it rejects this engine's requests with ERR_RANK_LOST and leaves this process
-   * alone. Default "none".
+   * alone. Default "none"; of backends "tensorrt" and "tensorrt-llm" always "process".
    */
   isolation?: Isolation | undefined;
+  /** Told the command that starts the ranks, for a backend whose ranks are processes (tensorrt-llm). */
+  onLaunch?: ((command: string) => void) | undefined;
+  /** Ranks that share a GPU (backend "tensorrt"): for tests on fewer GPUs than ranks. Default 1. */
+  ranksPerDevice?: number | undefined;
+  /**
+   * Where the ranks run, if not all here: hosts and how many ranks each has, as in "a:1,b:1" or ["a:1", "b:1"]. The first
+   * is this machine, by the name or address at which the others reach it. Each other rank is a kraken-worker, found at
+   * the same path there as here, like the engine (`kraken build --push`).
+   */
+  hosts?: string | readonly string[] | undefined;
+  /**
+   * Starts a command on a host: it gets HOST COMMAND…, and passes standard input on. Words with spaces between, or a list.
+   * Default: ssh.
+   */
+  launchAgent?: string | readonly string[] | undefined;
+  /**
+   * What all ranks know and nobody else, at least 16 characters. Default: KRAKEN_SECRET, else a random one that each rank
+   * gets through standard input when it is started.
+   */
+  secret?: string | undefined;
+  /** Seconds for ranks on other hosts to start and connect. Default 20. */
+  startTimeout?: number | undefined;
+  /** How sums travel between hosts. Default: float32 for a float32 engine, else bfloat16. */
+  exchangeDtype?: "float32" | "bfloat16" | undefined;
   /** Aborting rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
@@ -67,13 +93,22 @@ const known: readonly (keyof LoadOptions)[] = [
   "communication",
   "link",
   "isolation",
+  "onLaunch",
+  "ranksPerDevice",
+  "hosts",
+  "launchAgent",
+  "secret",
+  "startTimeout",
+  "exchangeDtype",
   "signal",
 ];
 
 export interface ResolvedLoad {
   verify: boolean;
   backend: string | undefined;
+  hosts: Hosts | undefined;
   signal: AbortSignal | undefined;
+  onLaunch: ((command: string) => void) | undefined;
 }
 
 /** What can be checked before the engine directory is read. @throws ArgumentError ERR_OPTION */
@@ -88,12 +123,65 @@ export function resolveLoad(options: LoadOptions): ResolvedLoad {
   if (options.isolation !== undefined && options.isolation !== "none" && options.isolation !== "process") {
     throw optionError("isolation", '"none" or "process"', options.isolation);
   }
+  if (options.onLaunch !== undefined && typeof options.onLaunch !== "function") {
+    throw optionError("onLaunch", "a function", options.onLaunch);
+  }
   parseLink(options.link);
+  const hosts = parseHosts(options);
+  if (parseLink(options.link) !== undefined && hosts) {
+    throw new ArgumentError("ERR_OPTION", "`link` emulates what `hosts` have between them: give one of them");
+  }
+  const { exchangeDtype } = options;
+  if (exchangeDtype !== undefined && exchangeDtype !== "float32" && exchangeDtype !== "bfloat16") {
+    throw optionError("exchangeDtype", '"float32" or "bfloat16"', exchangeDtype);
+  }
   return {
     verify: booleanOption("verify", options.verify, true),
     backend: options.backend,
+    hosts,
     signal: signalOption(options.signal),
+    onLaunch: options.onLaunch,
   };
+}
+
+/** @throws ArgumentError ERR_OPTION for what TensorRT-LLM has no counterpart of, or more than the engine was built for */
+function checkTrtLlm({ build_config: built }: EngineManifest, options: LoadOptions): void {
+  for (const name of ["link", "threadsPerRank", "prefillChunk", "profile"] as const) {
+    if (options[name] === undefined || options[name] === false || options[name] === "none") continue;
+    throw new ArgumentError(
+      "ERR_OPTION",
+      `\`${name}\` has no counterpart with backend "tensorrt-llm": leave it out`,
+    );
+  }
+  if (options.isolation === "none") {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      '`isolation`: ranks of backend "tensorrt-llm" always have processes of their own; leave it out',
+    );
+  }
+  const limits = [
+    ["maxBatchSize", built?.max_batch_size],
+    ["maxStepTokens", built?.max_num_tokens],
+    ["maxSequenceLength", built?.max_seq_len],
+  ] as const;
+  for (const [name, most] of limits) {
+    const wanted = options[name];
+    if (typeof wanted !== "number" || most === undefined || wanted <= most) continue;
+    throw optionError(name, `at most the ${most} that the engine was built for`, wanted);
+  }
+}
+
+/** A GPU's driver and TensorRT may end their process. */
+function checkForGpu({ isolation, link }: LoadOptions): void {
+  if (isolation === "none") {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      '`isolation` cannot be "none" for backend "tensorrt": its ranks always run in kraken-worker',
+    );
+  }
+  if (parseLink(link)) {
+    throw new ArgumentError("ERR_OPTION", '`link` emulates links between the ranks of backend "cpu" alone');
+  }
 }
 
 /**
@@ -105,7 +193,11 @@ export function executorOptions(
   manifest: EngineManifest,
   options: LoadOptions,
 ): NativeExecutorOptions {
+  const { hosts, verify } = resolveLoad(options);
   const { config, backend, ranks, dtype } = manifest;
+  const trtllm = backend === "tensorrt-llm";
+  if (trtllm) checkTrtLlm(manifest, options);
+  const facts = backend === tensorrtName ? factsOf(directory, manifest.tensorrt) : undefined;
   const communication = manifest.communication !== "none";
   if (!communication && options.communication !== "none") {
     throw new ArgumentError(
@@ -122,7 +214,7 @@ export function executorOptions(
   }
   const length = integerOption("maxSequenceLength", options.maxSequenceLength, {
     min: 1,
-    fallback: config.maxPositions,
+    fallback: facts?.maxSequenceLength ?? manifest.build_config?.max_seq_len ?? config.maxPositions,
   });
   if (length > config.maxPositions) {
     throw new ArgumentError(
@@ -130,8 +222,41 @@ export function executorOptions(
       `\`maxSequenceLength\` is ${length}, but the model has ${config.maxPositions} positions`,
     );
   }
+  if (hosts) {
+    checkRanks(hosts, ranks, directory);
+    if (backend !== "cpu") {
+      throw new ArgumentError(
+        "ERR_OPTION",
+        `\`hosts\` is for backend "cpu", ${directory} is for "${backend}"`,
+      );
+    }
+  }
   const link = parseLink(options.link);
   const chosen = { min: 1, fallback: 0 };
+  const maxBatchSize = integerOption("maxBatchSize", options.maxBatchSize, {
+    min: 1,
+    max: 4096,
+    fallback: Math.min(8, facts?.maxBatchSize ?? manifest.build_config?.max_batch_size ?? 8),
+  });
+  const maxStepTokens = integerOption("maxStepTokens", options.maxStepTokens, {
+    min: 1,
+    max: 1 << 20,
+    fallback: facts?.maxStepTokens ?? 0,
+  });
+  const ranksPerDevice = integerOption("ranksPerDevice", options.ranksPerDevice, {
+    min: 1,
+    max: 1024,
+    fallback: 1,
+  });
+  if (facts) {
+    checkSizes(directory, facts, { maxStepTokens, maxBatchSize, maxSequenceLength: length });
+    checkForGpu(options);
+  } else if (options.ranksPerDevice !== undefined) {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      `\`ranksPerDevice\` is for engines of backend "tensorrt"; ${directory} is for "${backend}"`,
+    );
+  }
   return {
     directory,
     config,
@@ -142,14 +267,22 @@ export function executorOptions(
     linkBytesPerSecond: link?.bytesPerSecond ?? 0,
     linkLatencySeconds: link?.latencySeconds ?? 0,
     threadsPerRank: integerOption("threadsPerRank", options.threadsPerRank, { ...chosen, max: 1024 }),
-    maxBatchSize: integerOption("maxBatchSize", options.maxBatchSize, { min: 1, max: 4096, fallback: 8 }),
+    maxBatchSize,
     maxSequenceLength: length,
-    maxStepTokens: integerOption("maxStepTokens", options.maxStepTokens, { ...chosen, max: 1 << 20 }),
+    maxStepTokens,
     prefillChunk: integerOption("prefillChunk", options.prefillChunk, { ...chosen, max: 1 << 20 }),
     maxQueue: integerOption("maxQueue", options.maxQueue, { min: 0, max: 1 << 20, fallback: 1024 }),
     kvCacheTokens: integerOption("kvCacheTokens", options.kvCacheTokens, chosen),
     prefixReuse: booleanOption("prefixReuse", options.prefixReuse, true),
     profile: booleanOption("profile", options.profile, false),
-    isolation: options.isolation ?? "none",
+    isolation: facts || trtllm ? "process" : (options.isolation ?? "none"),
+    ranksPerDevice,
+    backendConfig: facts ? JSON.stringify(facts) : "",
+    hosts: hosts?.byRank ?? [],
+    launchAgent: hosts?.launchAgent ?? [],
+    secret: hosts?.secret ?? "",
+    startSeconds: hosts?.startSeconds ?? 0,
+    exchangeDtype: options.exchangeDtype ?? (dtype === "float32" ? "float32" : "bfloat16"),
+    verify,
   };
 }

@@ -103,7 +103,8 @@ export class Engine implements AsyncDisposable {
    * Loads an engine directory: checks it against its manifest while other threads map and pack the weights.
    *
    * @throws KrakenError ERR_OPTION, ERR_CONTEXT_LENGTH; ERR_ENGINE_PATH, ERR_ENGINE_CORRUPT, ERR_ENGINE_VERSION,
-   *   ERR_ENGINE_BACKEND (each says what to rebuild); ERR_BACKEND_UNAVAILABLE, ERR_OUT_OF_MEMORY, ERR_NATIVE_LOAD,
+   *   ERR_ENGINE_BACKEND (each says what to rebuild); ERR_BACKEND_UNAVAILABLE, ERR_BACKEND_FAILED, ERR_COMMUNICATION,
+   *   ERR_OUT_OF_MEMORY, ERR_NATIVE_LOAD,
    *   ERR_RANK_LOST (its worker was lost meanwhile), ERR_IO; the signal's reason when aborted
    */
   static async load(directory: string, options: LoadOptions = {}): Promise<Engine> {
@@ -194,6 +195,9 @@ export class Engine implements AsyncDisposable {
    */
   async measureBound(bound: { phase: "prefill"; tokens: number } | { phase: "decode" }): Promise<number> {
     this.#checkOpen();
+    if (this.manifest.backend !== "cpu") {
+      throw new ArgumentError("ERR_OPTION", `backend "${this.manifest.backend}" cannot measure its bounds`);
+    }
     const request: NativeRequest =
       bound.phase === "prefill"
         ? {

@@ -39,7 +39,7 @@ const engineCodes = [
   "ERR_ENGINE_CORRUPT",
   /** Written by a newer (or no longer readable) format version. */
   "ERR_ENGINE_VERSION",
-  /** Built for another backend. */
+  /** Built for another backend; or by another TensorRT, or for another kind of GPU, than there is here. */
   "ERR_ENGINE_BACKEND",
   /** The directory is not an engine, or the output of a build exists already. */
   "ERR_ENGINE_PATH",
@@ -63,9 +63,15 @@ export type RuntimeErrorCode =
   | "ERR_DISPOSED"
   /** This build or machine lacks a backend; the message says what is missing. */
   | "ERR_BACKEND_UNAVAILABLE"
+  /** The backend's compiler or runtime refused or broke down; the message repeats what it said. */
+  | "ERR_BACKEND_FAILED"
+  /** The devices of an engine cannot exchange sums: no way between them, or NCCL does not start. */
+  | "ERR_COMMUNICATION"
   /** The addon, or the kraken-worker that `isolation: "process"` needs, is missing or of another build. */
   | "ERR_NATIVE_LOAD"
-  /** A rank failed, or the process it ran in was lost; every pending request is rejected with it. */
+  /** A rank on another host could not be started, did not answer, or does not know the secret. */
+  | "ERR_HOSTS"
+  /** A rank failed, or the process or host it ran on was lost; every pending request is rejected with it. */
   | "ERR_RANK_LOST"
   /** A bug of ours; please report it with `kraken doctor`. */
   | "ERR_INTERNAL";

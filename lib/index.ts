@@ -52,6 +52,7 @@ export type {
   PositionConfig,
 } from "./model-config.js";
 export type { Prompt } from "./prompt.js";
+export { type Pushed, type PushOptions, pushEngine } from "./push.js";
 export type { FinishReason, GenerationEvent, SampleResult, TokenLogprob } from "./sample-stream.js";
 export type { GenerateOptions } from "./sampling.js";
 export type { DecodeOptions, EncodeOptions, StreamDecoder, StreamOptions, Tokenizer } from "./tokenizer.js";

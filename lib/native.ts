@@ -46,21 +46,60 @@ export interface NativeBuildOptions {
   dtype: DType;
   /** Existing directory to write rank0.engine … into. */
   directory: string;
+  backend: string;
+  communication: boolean;
+  /** What follows is for backends that compile when they build. */
+  ranksPerDevice: number;
+  maxStepTokens: number;
+  maxBatchSize: number;
+  maxSequenceLength: number;
+  /** For TensorRT-LLM: tokens of the longest prompt, and whether it wants logits of all of them. 0: not for it. */
+  trtllmMaxInput: number;
+  gatherContextLogits: boolean;
+  /** Where the worker that compiles finds libraries first; "": where it always does. */
+  libraryPath: string;
+  /** Directory of timings that are kept between builds. */
+  timings: string;
 }
 
 export interface NativeBuildProgress {
-  /** Bytes written so far and in all, over all ranks. */
-  bytesWritten: number;
-  bytesTotal: number;
+  /** weights: bytes written so far and in all, over all ranks. plans: the share that is compiled, of 1. */
+  stage: "weights" | "plans";
+  done: number;
+  total: number;
 }
 
-/** Bytes per rank, without writing anything. */
+export interface NativePlanOptions {
+  config: ModelConfig;
+  ranks: number;
+  dtype: DType;
+  backend: string;
+  maxStepTokens: number;
+  maxBatchSize: number;
+  maxSequenceLength: number;
+}
+
+export interface NativeRankPlan {
+  weightBytes: number;
+  kvBytesPerToken: number;
+  /** Of maxBatchSize sequences of maxSequenceLength tokens. */
+  kvCacheBytes: number;
+  /** Estimated: what a step of maxStepTokens tokens holds at once. */
+  activationBytes: number;
+  /** What it sends and receives in, where that is not part of the activations. */
+  exchangeBytes: number;
+  ops: number;
+}
+
+/** What each rank needs, without writing anything. */
 export interface NativePlan {
-  ranks: { weightBytes: number; kvBytesPerToken: number; ops: number }[];
+  ranks: NativeRankPlan[];
   /** Rank counts up to 64 that this model allows. */
   validRanks: number[];
   /** One line per op of rank 0's Graph. */
   graph: string;
+  /** Its ops by kind. */
+  network: Record<string, number>;
 }
 
 export interface NativeExecutorOptions {
@@ -83,6 +122,29 @@ export interface NativeExecutorOptions {
   prefixReuse: boolean;
   profile: boolean;
   isolation: "none" | "process";
+  ranksPerDevice: number;
+  /** What the manifest keeps for the backend, as JSON; "": nothing. */
+  backendConfig: string;
+  /** With "process": what starts the ranks, where they are no threads of the worker. */
+  launch?: NativeLaunch;
+  /** Of each rank; empty where all run here, and then the rest is not read. */
+  hosts: string[];
+  /** Empty: ssh. */
+  launchAgent: string[];
+  /** "": a random one. */
+  secret: string;
+  startSeconds: number;
+  exchangeDtype: "float32" | "bfloat16";
+  verify: boolean;
+}
+
+/** A command that starts one process for each rank, as mpirun does. */
+export interface NativeLaunch {
+  command: readonly string[];
+  /** In addition to this process's. */
+  environment: Readonly<Record<string, string>>;
+  /** Until rank 0 has said hello. */
+  startTimeoutMs: number;
 }
 
 /** The executable that runs engines with `isolation: "process"`. */
@@ -175,12 +237,16 @@ export interface NativeStats {
   exposedMs: number[];
   /** Of each rank since load: milliseconds from the start of each exchange to its arrival, hidden or not. */
   collectiveMs: number[];
+  /** Of each rank since load: of these, milliseconds in which it did something else. */
+  hiddenMs: number[];
   /** Exchanges each rank has waited for since load. */
   exchanges: number;
   profileMs: Record<string, number>[];
   weightBytes: number;
   kvBytes: number;
   activationBytes: number;
+  /** Why the engine takes no more requests: a rank was lost. "" while it takes them. */
+  closed: string;
 }
 
 export interface NativeExecutor {
@@ -200,12 +266,15 @@ export interface NativeAddon {
   worker(): NativeWorker;
   /** Opens the driver and libraries: for `kraken doctor` alone. */
   probeGpu(): NativeGpuProbe;
-  plan(options: { config: ModelConfig; ranks: number; dtype: DType; backend: string }): NativePlan;
-  /** Writes the ranks' engine files on a thread of its own; `done` rejects soon after `cancel()`. */
+  plan(options: NativePlanOptions): NativePlan;
+  /**
+   * Writes the ranks' engine files on a thread of its own; `done` rejects soon after `cancel()`. Where the backend
+   * compiles when it builds it does so in a kraken-worker, and `done` gives what the manifest keeps of it, as JSON.
+   */
   build(
     options: NativeBuildOptions,
     onProgress: (progress: NativeBuildProgress) => void,
-  ): { done: Promise<void>; cancel(): void };
+  ): { done: Promise<string>; cancel(): void };
   Executor: {
     /**
      * Maps and packs weights on threads of its own; `done` rejects soon after `cancel()`. The callback is never called

@@ -26,6 +26,10 @@ int32_t kraken_plugins_tensorrt_version(void);  /* of the headers, as getInferLi
 const char* kraken_plugins_architectures(void); /* GPUs it has code for: "80 90 100" */
 const char* kraken_plugins_last_error(void);    /* of this thread; "" if there was none */
 
+/* Registers the plugins in a registry that somebody else's program uses: what TensorRT's getPluginRegistry()
+ * returns, of the major this library is for. For callers without TensorRT's headers. Number of plugins. */
+int32_t kraken_plugins_register(void* plugin_registry);
+
 /* --- communicators: one per rank, made by all ranks of a group together
  * --------------------------------------------- */
 

@@ -72,6 +72,18 @@ KRAKEN_EXPORT const char* kraken_plugins_last_error() {
   return last_error();
 }
 
+KRAKEN_EXPORT int32_t kraken_plugins_register(void* plugin_registry) {
+  int32_t count = 0;
+  auto* const* creators = getCreators(count);
+  auto* registry = static_cast<nvinfer1::IPluginRegistry*>(plugin_registry);
+  for (int32_t i = 0; i < count; ++i) {
+    if (registry->registerCreator(*creators[i], KRAKEN_PLUGINS_NAMESPACE)) continue;
+    report_error("TensorRT did not take a plugin of ours");
+    return -1;
+  }
+  return count;
+}
+
 KRAKEN_EXPORT kraken_communicator* kraken_communicator_create(const kraken_communicator_options* options) {
   return guarded("communicator", static_cast<kraken_communicator*>(nullptr), [&]() -> kraken_communicator* {
     auto made = std::make_unique<kraken_communicator>();

@@ -1,6 +1,7 @@
 /**
  * Builds native code: the addon through cmake-js (default), or the tests through plain cmake
  * (`--tests`; with `--sanitize address,undefined` or `--sanitize thread` in a build folder of their own).
+ * `--gpu` adds what backend tensorrt opens, and fails where the toolchain for it is missing.
  * `--arm64` only compiles for 64-bit ARM, with Debian's cross compiler (g++-aarch64-linux-gnu): to see that it does.
  * Uses Node built-ins only; what it calls was installed by tools/setup.mjs.
  */
@@ -22,7 +23,12 @@ function run(command, args) {
 }
 
 const { values } = parseArgs({
-  options: { tests: { type: "boolean" }, sanitize: { type: "string" }, arm64: { type: "boolean" } },
+  options: {
+    tests: { type: "boolean" },
+    sanitize: { type: "string" },
+    arm64: { type: "boolean" },
+    gpu: { type: "boolean" },
+  },
 });
 
 const cmakeJs = createRequire(import.meta.url).resolve("cmake-js/bin/cmake-js");
@@ -64,5 +70,6 @@ if (values.sanitize) {
   // The tests live in the addon's tree, so that kraken_core is compiled once.
   if (!values.tests || !existsSync(join(root, "build", "CMakeCache.txt"))) configureAddon();
   if (values.tests) run("cmake", ["-S", ".", "-B", "build", "-DKRAKEN_TESTS=ON"]);
-  run("cmake", ["--build", "build", "-j", jobs, ...(values.tests ? [] : ["--target", "kraken"])]);
+  const targets = values.gpu ? ["--target", "kraken", "kraken_gpu"] : ["--target", "kraken"];
+  run("cmake", ["--build", "build", "-j", jobs, ...(values.tests ? [] : targets)]);
 }

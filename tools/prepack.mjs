@@ -42,4 +42,5 @@ const { status } = spawnSync("npm", ["run", "--silent", "build:ts"], {
   cwd: root,
   stdio: ["ignore", "inherit", "inherit"],
 });
-process.exit(status ?? 1);
+if (status !== 0) process.exit(status ?? 1);
+await import("./copy-assets.mjs");

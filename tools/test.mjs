@@ -1,7 +1,7 @@
 /**
  * `npm test`, after set-up: native tests through ctest, then every TypeScript test through node:test. Kernels (in ctest)
  * and the parity of checkpoints and architectures are tested once with each instruction set that the machine has.
- * `npm test -- --only unit` (or parity, process, native) runs one group.
+ * `npm test -- --only unit` (or parity, process, server, trtllm, native) runs one group.
  */
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -14,7 +14,7 @@ import { tensorrtEnvironment } from "./gpu-toolchain/environment.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const { values } = parseArgs({ options: { only: { type: "string" } } });
-const groups = values.only ? [values.only] : ["native", "unit", "parity", "process"];
+const groups = values.only ? [values.only] : ["native", "unit", "parity", "process", "server", "trtllm"];
 
 function run(title, program, args, env = {}) {
   console.error(`\ntest: ${title}`);
@@ -53,6 +53,10 @@ for (const group of groups) {
     const { plugins } = addon().probeGpu();
     if (!plugins.found) console.error(`test: GPU plugins skipped, ${plugins.text}`);
     continue;
+  }
+  // After `native`, the double is there; alone, it is built here.
+  if (group === "trtllm" && values.only) {
+    run("building the double", process.execPath, [join(root, "tools", "build-native.mjs"), "--tests"]);
   }
   const files = testsIn(group);
   if (files.length === 0) {

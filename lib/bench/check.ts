@@ -9,6 +9,7 @@ import { buildEngine } from "../build.js";
 import { canonicalShapes } from "../checkpoint/canonical.js";
 import type { CheckpointIndex, RandomTensor, TensorView } from "../checkpoint/checkpoint-index.js";
 import { Engine } from "../engine.js";
+import type { LoadOptions } from "../engine-options.js";
 import { withIoErrors } from "../io-error.js";
 import { type DType, type ModelConfig, parameterCount } from "../model-config.js";
 import { randomModel } from "../presets.js";
@@ -110,13 +111,23 @@ export class Checker {
   readonly #backend: string;
   readonly #models = new Map<string, Promise<{ checkpoint: CheckpointIndex; expected: Float64Array }>>();
   readonly #prompt = Array.from({ length: tokens }, (_, i) => (i * 37 + 5) % 251);
+  readonly #places: (ranks: number) => LoadOptions;
   #engines = 0;
 
-  /** @param root an existing directory for what is written, which the caller removes */
-  constructor(root: string, dtype: DType, backend: string) {
+  /**
+   * @param root an existing directory for what is written, which the caller removes
+   * @param places where that many ranks run
+   */
+  constructor(
+    root: string,
+    dtype: DType,
+    backend: string,
+    places: (ranks: number) => LoadOptions = () => ({}),
+  ) {
     this.#root = root;
     this.#dtype = dtype;
     this.#backend = backend;
+    this.#places = places;
   }
 
   async check(
@@ -130,6 +141,7 @@ export class Checker {
     const output = join(this.#root, `check${this.#engines++}`);
     await buildEngine({ checkpoint, output, ranks, dtype: this.#dtype, backend: this.#backend, signal });
     await using engine = await Engine.load(output, {
+      ...this.#places(ranks),
       threadsPerRank,
       maxBatchSize: 1,
       verify: false,

@@ -48,6 +48,7 @@ export interface CellRecord {
   ranks: number;
   dtype: DType;
   backend: string;
+  /** An emulated link, or the hosts. */
   link: string;
   batch: number;
   context: number;

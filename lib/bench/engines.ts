@@ -21,6 +21,12 @@ async function silentTwin(directory: string, twin: string): Promise<void> {
   });
 }
 
+/** Where its ranks run: one alone always here. */
+export function placesOf({ ranks }: Pick<Variant, "ranks">, settings: Settings): LoadOptions {
+  const { hosts, launchAgent } = settings;
+  return hosts === null || ranks === 1 ? {} : { hosts, launchAgent: launchAgent ?? undefined };
+}
+
 export class EngineSet {
   readonly #root: string;
   readonly #setting: Setting;
@@ -53,6 +59,7 @@ export class EngineSet {
       verify: variant.directory !== undefined,
       backend: settings.backend,
       link: settings.link,
+      ...placesOf(variant, settings),
       signal,
       ...(bound && { communication: "none" }),
     };
@@ -67,7 +74,15 @@ export class EngineSet {
     const { seed, backend, outputTokens } = this.#settings;
     const output = join(this.#root, `engine${this.#built.size}`);
     const checkpoint = randomModel(withRoom(config, this.#setting.contexts, outputTokens), { seed });
-    await buildEngine({ checkpoint, output, ranks, dtype: this.#setting.dtype, backend, signal });
+    await buildEngine({
+      checkpoint,
+      output,
+      ranks,
+      dtype: this.#setting.dtype,
+      backend,
+      maxBatchSize: Math.max(...this.#settings.batch),
+      signal,
+    });
     this.#built.set(key, output);
     return output;
   }

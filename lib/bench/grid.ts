@@ -2,18 +2,21 @@
  * From options to what will be run. Models of one comparison are loaded together for each rank count and dtype, and
  * everything that can be wrong with them is found here, before anything is timed.
  */
-import { type BuildPlan, buildEngine } from "../build.js";
+import { type BuildPlan, buildEngine, checkBackendAvailable } from "../build.js";
 import type { EngineManifest } from "../engine-directory.js";
 import { ArgumentError, RuntimeError } from "../errors.js";
+import { parseHosts } from "../hosts.js";
 import type { DType, ModelConfig } from "../model-config.js";
+import { native } from "../native.js";
 import { randomModel } from "../presets.js";
+import { tensorrtName } from "../tensorrt.js";
 import { baselineOf, type Comparison, type Contender } from "./contender.js";
 import { type Models, readModels } from "./models.js";
 import type { Settings } from "./options.js";
 
 /**
  * main: what is compared. bound: the same with its collectives left out. one-rank: the same on one rank with all the
- * threads, as tensor parallelism repeats work.
+ * threads (of this host), as tensor parallelism repeats work.
  */
 export type Role = "main" | "bound" | "one-rank";
 
@@ -113,13 +116,16 @@ function contextsOf(name: string, contenders: readonly Contender[], settings: Se
   return [...settings.context];
 }
 
-function variantsOf(contenders: readonly Contender[], ranks: number, threads: number): Variant[] {
-  const threadsPerRank = Math.max(1, Math.floor(threads / ranks));
+function variantsOf(contenders: readonly Contender[], ranks: number, settings: Settings): Variant[] {
+  const threadsPerRank = Math.max(1, Math.floor(settings.threads / ranks));
+  // One host's, where there are several.
+  const byRank = parseHosts({ hosts: settings.hosts ?? undefined })?.byRank;
+  const ranksHere = byRank?.filter((host) => host === byRank[0]).length ?? ranks;
   const of = (role: Role, given: boolean) =>
     contenders.map(({ directory, ...rest }): Variant => {
       const split =
         role === "one-rank"
-          ? { ranks: 1, threadsPerRank: ranks * threadsPerRank }
+          ? { ranks: 1, threadsPerRank: ranksHere * threadsPerRank }
           : { ranks, threadsPerRank };
       return { ...rest, ...(given && directory !== undefined && { directory }), role, ...split };
     });
@@ -140,7 +146,7 @@ async function settingOf(
 ): Promise<Setting> {
   const contenders = comparison.contenders(ranks);
   const contexts = contextsOf(comparison.name, contenders, settings);
-  const variants = variantsOf(contenders, ranks, settings.threads);
+  const variants = variantsOf(contenders, ranks, settings);
   const tokens = Math.max(...settings.batch) * positionsNeeded(contexts, settings.outputTokens);
   let bytes = 0;
   for (const { config, ranks: count } of variants) {
@@ -151,7 +157,8 @@ async function settingOf(
       tokens,
     );
   }
-  const available = process.availableMemory();
+  // A GPU's memory is checked when engines are loaded.
+  const available = settings.backend === tensorrtName ? Number.POSITIVE_INFINITY : process.availableMemory();
   if (bytes > available) {
     const gigabytes = (value: number) => `${(value / 1e9).toFixed(1)} GB`;
     throw new RuntimeError(
@@ -198,6 +205,7 @@ export async function planGrid(settings: Settings): Promise<GridPlan> {
     "bfloat16",
   );
   checkEngines(engines, ranks, dtypes, settings.backend);
+  checkBackendAvailable(native(), settings.backend);
   const list: Setting[] = [];
   for (const comparison of comparisons) {
     for (const count of ranks) {

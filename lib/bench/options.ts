@@ -1,5 +1,6 @@
 /** The options of a benchmark, validated and filled in. */
 import { availableParallelism } from "node:os";
+import { type Hosts, parseHosts } from "../hosts.js";
 import { parseLink } from "../link.js";
 import { type Architecture, type DType, dtypes } from "../model-config.js";
 import { checkKeys, integerOption, numberOption, optionError } from "../options.js";
@@ -21,7 +22,11 @@ export interface BenchOptions {
   backend?: string | undefined;
   /** An emulated link between the ranks, as in "10Gbit,20us"; default "none". */
   link?: string | undefined;
-  /** Compute threads of all ranks together; default: the cores. */
+  /** Hosts of the ranks, this one first, as in "a:1,b:1"; default: all ranks here. See LoadOptions. */
+  hosts?: string | undefined;
+  /** Starts ranks on other hosts; default ssh. */
+  launchAgent?: string | undefined;
+  /** Compute threads of all ranks together; default: the cores, of as many hosts as there are. */
   threads?: number | undefined;
   /** Of the paper's Krakens; default: the ranks, and 2 on one rank. */
   ways?: number | undefined;
@@ -56,6 +61,8 @@ export interface Settings {
   dtype: readonly DType[] | null;
   backend: string;
   link: string;
+  hosts: string | null;
+  launchAgent: string | null;
   threads: number;
   ways: number | null;
   layersFraction: number;
@@ -77,6 +84,8 @@ const known: readonly (keyof BenchOptions)[] = [
   "dtype",
   "backend",
   "link",
+  "hosts",
+  "launchAgent",
   "threads",
   "ways",
   "layersFraction",
@@ -114,10 +123,23 @@ function fraction(name: string, value: number | undefined, fallback: number): nu
   return numberOption(name, value, { expected: "a number over 0 and at most 1", accept, fallback });
 }
 
+/** Every rank has its place, so there is one number of them. */
+function hostsOption({ hosts, launchAgent, link, ranks }: BenchOptions): Hosts | undefined {
+  const parsed = parseHosts({ hosts, launchAgent });
+  const emulated = parseLink(link) !== undefined;
+  if (!parsed) return undefined;
+  if (emulated) throw optionError("link", "left out: `hosts` have a link of their own", link);
+  const places = parsed.byRank.length;
+  if (ranks?.some((count) => count !== places)) {
+    throw optionError("ranks", `${places}, as many as \`hosts\` have places for, or left out`, ranks);
+  }
+  return parsed;
+}
+
 /** @throws ArgumentError ERR_OPTION naming the option */
 export function resolveBench(phase: Phase, options: BenchOptions): Settings {
   checkKeys("bench", options, known);
-  parseLink(options.link);
+  const hosts = hostsOption(options);
   const repeat = integerOption("repeat", options.repeat, { min: 2, max: 100_000, fallback: 10 });
   const decoding = phase === "decode";
   return {
@@ -125,16 +147,18 @@ export function resolveBench(phase: Phase, options: BenchOptions): Settings {
     architectures:
       listOption("architectures", options.architectures, word("architectures", architectures)) ??
       architectures,
-    ranks: integers("ranks", options.ranks, 1024),
+    ranks: hosts ? [hosts.byRank.length] : integers("ranks", options.ranks, 1024),
     context: integers("context", options.context, 1 << 24),
     batch: integers("batch", options.batch, 4096) ?? (decoding ? [1, 2, 4, 8] : [1]),
     dtype: listOption("dtype", options.dtype, word("dtype", dtypes)),
     backend: options.backend ?? "cpu",
     link: options.link ?? "none",
+    hosts: options.hosts ?? null,
+    launchAgent: options.launchAgent ?? null,
     threads: integerOption("threads", options.threads, {
       min: 1,
       max: 4096,
-      fallback: availableParallelism(),
+      fallback: availableParallelism() * (hosts ? new Set(hosts.byRank).size : 1),
     }),
     ways: options.ways === undefined ? null : integerOption("ways", options.ways, { min: 1, fallback: 1 }),
     layersFraction: fraction("layersFraction", options.layersFraction, 1),

@@ -15,7 +15,7 @@ import {
   formatVersion,
   type VariantRecord,
 } from "./document.js";
-import { EngineSet } from "./engines.js";
+import { EngineSet, placesOf } from "./engines.js";
 import { type CellCost, roundWork, secondsLeft } from "./estimate.js";
 import type { GridPlan, Setting, Variant } from "./grid.js";
 import type { Phase } from "./options.js";
@@ -136,7 +136,9 @@ class GridRun {
   ): Promise<void> {
     const { signal } = this.#options;
     const { settings } = this.#plan;
-    const checker = new Checker(directory, setting.dtype, settings.backend);
+    const checker = new Checker(directory, setting.dtype, settings.backend, (ranks) =>
+      placesOf({ ranks }, settings),
+    );
     const engines = new EngineSet(directory, setting, settings);
     for (const variant of setting.variants) {
       signal?.throwIfAborted();
@@ -211,9 +213,9 @@ class GridRun {
   }
 
   #identity({ setting, batch, context }: Cell) {
-    const { backend, link } = this.#plan.settings;
+    const { backend, link, hosts } = this.#plan.settings;
     const { comparison, ranks, dtype } = setting;
-    return { comparison, ranks, dtype, backend, link, batch, context };
+    return { comparison, ranks, dtype, backend, link: hosts ?? link, batch, context };
   }
 
   readonly #name = (cell: Cell) => cellKey(this.#identity(cell));

@@ -14,6 +14,7 @@ export interface Input extends AsyncIterable<Buffer | string> {
 /** The library's parts, each imported when a command runs: `kraken --help` must not load an engine. */
 export interface Library {
   build(): Promise<typeof import("../build.js")>;
+  push(): Promise<typeof import("../push.js")>;
   engine(): Promise<typeof import("../engine.js")>;
   engineDirectory(): Promise<typeof import("../engine-directory.js")>;
   checkpoint(): Promise<typeof import("../checkpoint/open.js")>;
@@ -23,6 +24,7 @@ export interface Library {
   evaluation(): Promise<typeof import("../eval/index.js")>;
   bench(): Promise<typeof import("../bench/index.js")>;
   charts(): Promise<typeof import("../report/charts.js")>;
+  server(): Promise<typeof import("../server/index.js")>;
 }
 
 export interface Context {
@@ -38,6 +40,7 @@ export interface Context {
 
 export const library: Library = {
   build: () => import("../build.js"),
+  push: () => import("../push.js"),
   engine: () => import("../engine.js"),
   engineDirectory: () => import("../engine-directory.js"),
   checkpoint: () => import("../checkpoint/open.js"),
@@ -47,6 +50,7 @@ export const library: Library = {
   evaluation: () => import("../eval/index.js"),
   bench: () => import("../bench/index.js"),
   charts: () => import("../report/charts.js"),
+  server: () => import("../server/index.js"),
 };
 
 /** The context of this process. A second Ctrl-C ends it at once. */

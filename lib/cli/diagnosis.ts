@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { NativeCapability, NativeGpuProbe, NativeWorker } from "../native.js";
+import { checkVersion } from "../trtllm/install.js";
+import { findTrtLlmWorker } from "../trtllm/worker.js";
 import { version } from "../version.js";
 import type { Library } from "./context.js";
 
@@ -24,6 +26,8 @@ export interface Diagnosis {
   libraries: Record<string, string>;
   /** Null where the addon does not load. */
   gpu: NativeGpuProbe | null;
+  /** What ranks of backend "tensorrt-llm" would run with; only with the addon, and where it was looked for. `target` says why that line and no other. */
+  trtllm?: { target: string } & ({ available: true; version: string } | { available: false; reason: string });
   /** Settings that change how threads behave. */
   environment: string[];
 }
@@ -48,6 +52,8 @@ const variables = [
   "KRAKEN_CPU_ISA",
   "KRAKEN_THREADS_PER_RANK",
   "KRAKEN_ISOLATION",
+  "KRAKEN_MPIRUN",
+  "KRAKEN_START_SECONDS",
   "OMP_NUM_THREADS",
   "OMP_WAIT_POLICY",
   "OMP_PROC_BIND",
@@ -102,7 +108,20 @@ async function workerState({ path, version, trouble }: NativeWorker): Promise<Di
   }
 }
 
-export async function diagnose(library: Library): Promise<Diagnosis> {
+const trtllmTarget = "1.2.x, the last line that runs TensorRT engines: 1.3 removed them";
+
+async function trtllmState(worker: NativeWorker): Promise<Diagnosis["trtllm"]> {
+  try {
+    const { version } = await findTrtLlmWorker(worker);
+    checkVersion(version);
+    return { target: trtllmTarget, available: true, version };
+  } catch (error) {
+    return { target: trtllmTarget, available: false, reason: withoutPaths((error as Error).message) };
+  }
+}
+
+/** `trtllm`: whether to look for TensorRT-LLM, which asks Python and takes a second. */
+export async function diagnose(library: Library, { trtllm: look = false } = {}): Promise<Diagnosis> {
   const diagnosis: Diagnosis = {
     version,
     node: {
@@ -128,11 +147,15 @@ export async function diagnose(library: Library): Promise<Diagnosis> {
   try {
     const addon = (await library.native()).native();
     const { backends, libraries } = addon.capabilities();
-    const worker = await workerState(addon.worker());
+    const [worker, trtllm] = await Promise.all([
+      workerState(addon.worker()),
+      look ? trtllmState(addon.worker()) : undefined,
+    ]);
     return {
       ...diagnosis,
       addon: { loaded: true, version: addon.version },
       ...(worker && { worker }),
+      ...(trtllm && { trtllm }),
       backends,
       libraries,
       gpu: addon.probeGpu(),

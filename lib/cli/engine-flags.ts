@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Isolation, LoadOptions } from "../engine-options.js";
 import type { Context } from "./context.js";
 import { UsageError } from "./failure.js";
-import { addFlag, integer } from "./flags.js";
+import { addFlag, choice, integer, number } from "./flags.js";
 
 export interface EngineFlags {
   engineDir?: string;
@@ -15,7 +15,13 @@ export interface EngineFlags {
   prefixReuse?: boolean;
   threadsPerRank?: number;
   isolation?: Isolation;
+  ranksPerDevice?: number;
+  hosts?: string;
+  launchAgent?: string;
+  startTimeout?: number;
+  exchangeDtype?: "float32" | "bfloat16";
   verify?: boolean;
+  verbose?: true;
 }
 
 export function addEngineFlags(command: Command): void {
@@ -47,9 +53,29 @@ export function addEngineFlags(command: Command): void {
     "process: ranks in a process of their own; none: in this one (default: none)",
   );
   command.option("--no-prefix-reuse", "compute every prompt in full, whatever is in memory already");
+  addFlag(command, "--ranks-per-device <n>", "ranks that share a GPU, for tests (default: 1)", {
+    parse: integer,
+  });
+  addFlag(command, "--verbose", "tensorrt-llm: print the command that starts the ranks");
+  addHostFlags(command);
   command.option("--no-verify", "check the files' sizes only, not their checksums");
   // TensorRT-LLM's name for the argument.
   addFlag(command, "--engine-dir <dir>", "", { env: false, hidden: true });
+}
+
+/** How ranks come to run on several hosts. */
+export function addHostFlags(command: Command): void {
+  addFlag(command, "--hosts <list>", "hosts and the ranks of each, this one first, as in a:1,b:1");
+  addFlag(command, "--launch-agent <cmd>", "starts ranks there: gets HOST COMMAND… (default: ssh)");
+  addFlag(command, "--start-timeout <s>", "seconds for them to connect (default: 20)", { parse: number });
+  addFlag(
+    command,
+    "--exchange-dtype <type>",
+    "float32 or bfloat16 between hosts (default: by the engine's)",
+    {
+      parse: choice(["float32", "bfloat16"], { fp32: "float32", f32: "float32", bf16: "bfloat16" }),
+    },
+  );
 }
 
 export function engineDirectory(argument: string | undefined, flags: EngineFlags): string {
@@ -72,7 +98,13 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     prefixReuse,
     threadsPerRank,
     isolation,
+    ranksPerDevice,
+    hosts,
+    launchAgent,
+    startTimeout,
+    exchangeDtype,
     verify,
+    verbose,
   } = flags;
   return {
     maxBatchSize,
@@ -83,7 +115,13 @@ export function loadOptions(flags: EngineFlags, context: Context): LoadOptions {
     prefixReuse,
     threadsPerRank,
     isolation,
+    ranksPerDevice,
+    hosts,
+    launchAgent,
+    startTimeout,
+    exchangeDtype,
     verify,
+    ...(verbose && { onLaunch: (command: string) => context.stderr.write(`${command}\n`) }),
     signal: context.signal,
   };
 }

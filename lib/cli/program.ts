@@ -10,6 +10,7 @@ import { addGenerate } from "./commands/generate.js";
 import { addInspect } from "./commands/inspect.js";
 import { addPlan } from "./commands/plan.js";
 import { addScore } from "./commands/score.js";
+import { addServe } from "./commands/serve.js";
 import type { Context } from "./context.js";
 import { BrokenPipe, exitCodes, failureOf, UsageError } from "./failure.js";
 import { printJson } from "./output.js";
@@ -57,7 +58,17 @@ function makeProgram(context: Context): Command {
       getErrHelpWidth: () => context.stderr.columns || 100,
     })
     .addHelpText("after", epilogue.trimEnd());
-  const commands = [addBuild, addGenerate, addScore, addEval, addInspect, addPlan, addBench, addDoctor];
+  const commands = [
+    addBuild,
+    addGenerate,
+    addServe,
+    addScore,
+    addEval,
+    addInspect,
+    addPlan,
+    addBench,
+    addDoctor,
+  ];
   for (const add of commands) add(program, context);
   return program;
 }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "hosts/hosted_executor.h"
 #include "worker/worker_executor.h"
 
 namespace kraken::addon {
@@ -39,7 +40,7 @@ void ExecutorHost::load(ExecutorOptions options, std::optional<WorkerLaunch> wor
       if (worker) {
         executor_ = std::make_unique<WorkerExecutor>(options, *worker, sink, &cancelled_);
       } else {
-        executor_ = make_local_executor(options, sink, &cancelled_);
+        executor_ = make_executor(options, sink, &cancelled_);
       }
     } catch (...) {
       error = std::current_exception();

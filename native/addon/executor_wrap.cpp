@@ -1,5 +1,6 @@
 #include "addon/executor_wrap.h"
 
+#include <chrono>
 #include <optional>
 #include <utility>
 
@@ -33,7 +34,31 @@ ExecutorOptions to_options(const Napi::Object& object) {
   options.kv_cache_tokens = static_cast<int64_t>(number_field(object, "kvCacheTokens"));
   options.prefix_reuse = bool_field(object, "prefixReuse");
   options.profile = bool_field(object, "profile");
+  options.ranks_per_device = int_field(object, "ranksPerDevice");
+  options.backend_config = string_field(object, "backendConfig");
+  options.hosts = strings_field(object, "hosts");
+  if (options.hosts.empty()) return options;
+  options.launch_agent = strings_field(object, "launchAgent");
+  options.secret = string_field(object, "secret");
+  options.exchange_dtype = parse_dtype(string_field(object, "exchangeDtype"));
+  options.verify = bool_field(object, "verify");
+  options.start_seconds = number_field(object, "startSeconds");
+  options.worker_path = find_worker().path;
   return options;
+}
+
+// Ranks that a command starts, with more environment than this process has.
+void add_launch(const Napi::Object& launch, WorkerLaunch& worker) {
+  const auto words = launch.Get("command").As<Napi::Array>();
+  for (uint32_t i = 0; i < words.Length(); ++i) {
+    worker.command.push_back(words.Get(i).As<Napi::String>().Utf8Value());
+  }
+  const auto variables = launch.Get("environment").As<Napi::Object>();
+  for (const auto& [name, value] : variables) {
+    set_variable(worker.environment, name.As<Napi::String>().Utf8Value(),
+                 Napi::Value(value).As<Napi::String>().Utf8Value());
+  }
+  worker.start_timeout = std::chrono::milliseconds(int_field(launch, "startTimeoutMs"));
 }
 
 }  // namespace
@@ -67,6 +92,7 @@ Napi::Value ExecutorWrap::load(const Napi::CallbackInfo& info) {
     const Napi::Object options = info[0].As<Napi::Object>();
     std::optional<WorkerLaunch> worker;
     if (string_field(options, "isolation") == "process") worker = find_worker();
+    if (worker && options.Has("launch")) add_launch(options.Get("launch").As<Napi::Object>(), *worker);
     return ExecutorSession::load(env, to_options(options), std::move(worker), info[1].As<Napi::Function>());
   });
 }

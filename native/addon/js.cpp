@@ -36,6 +36,19 @@ int int_field(const Napi::Object& object, const char* key) {
   return static_cast<int>(value);
 }
 
+std::vector<std::string> strings_field(const Napi::Object& object, const char* key) {
+  const Napi::Value value = object.Get(key);
+  if (!value.IsArray()) wrong(key, "list of strings");
+  const Napi::Array array = value.As<Napi::Array>();
+  std::vector<std::string> strings;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value element = array.Get(i);
+    if (!element.IsString()) wrong(key, "list of strings");
+    strings.push_back(element.As<Napi::String>().Utf8Value());
+  }
+  return strings;
+}
+
 bool bool_field(const Napi::Object& object, const char* key) {
   const Napi::Value value = object.Get(key);
   if (!value.IsBoolean()) wrong(key, "boolean");

@@ -10,6 +10,7 @@
 #include <napi.h>
 
 #include <string>
+#include <vector>
 
 namespace kraken::addon {
 
@@ -21,5 +22,6 @@ std::string string_field(const Napi::Object& object, const char* key);
 double number_field(const Napi::Object& object, const char* key);
 int int_field(const Napi::Object& object, const char* key);
 bool bool_field(const Napi::Object& object, const char* key);
+std::vector<std::string> strings_field(const Napi::Object& object, const char* key);
 
 }  // namespace kraken::addon

@@ -183,6 +183,7 @@ Napi::Object to_javascript(Napi::Env env, const ExecutorStats& stats) {
   };
   set_all("exposedMs", stats.exposed_ms);
   set_all("collectiveMs", stats.collective_ms);
+  set_all("hiddenMs", stats.hidden_ms);
   set("exchanges", stats.exchanges);
   Napi::Array profile = Napi::Array::New(env);
   for (const std::map<std::string, double>& rank : stats.profile_ms) {
@@ -191,6 +192,7 @@ Napi::Object to_javascript(Napi::Env env, const ExecutorStats& stats) {
     profile.Set(profile.Length(), times);
   }
   object.Set("profileMs", profile);
+  object.Set("closed", stats.closed);
   return object;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,8 +15,6 @@
 #include "model/graph.h"
 
 namespace kraken {
-
-class RankFile;  // weights/rank_file.h
 
 // Tokens of all sequences of a step, packed one sequence after another, without padding.
 struct StepBatch {
@@ -40,7 +39,9 @@ struct CompileOptions {
   int kv_blocks = 0;      // KV cache size in blocks
   int threads = 1;        // compute threads of this rank
   DType dtype = DType::Float32;
-  bool profile = false;  // keep per-op times
+  bool profile = false;        // keep per-op times
+  int ranks_per_device = 1;    // of a backend whose ranks have devices
+  std::string backend_config;  // what the engine's manifest keeps for the backend; empty: nothing
   // Once true, compile() throws ERR_ABORTED before the next tensor. Null: never.
   const std::atomic<bool>* cancelled = nullptr;
 };
@@ -78,10 +79,17 @@ class Backend {
   virtual ~Backend() = default;
   virtual const char* name() const = 0;
   virtual Capability capability() const = 0;
+  // The Graph in the sizes it is run in, where the backend pads. The calls below take that one.
+  virtual Graph as_run(Graph graph) const { return graph; }
   // Tokens per KV block, and bytes of one block on the given rank (all layers).
   virtual int kv_block_tokens() const = 0;
   virtual size_t kv_block_bytes(const Graph& graph, DType dtype) const = 0;
-  virtual std::unique_ptr<RankModel> compile(const Graph& graph, const RankFile& weights,
+  // Bytes of what a rank sends and receives in, beside its activations, for steps of that many tokens.
+  virtual size_t exchange_bytes(const Graph&, DType, int64_t /*max_tokens*/) const { return 0; }
+  // Memory that all ranks may still take together, where it is not this machine's own.
+  virtual std::optional<size_t> device_memory(int /*ranks*/, const CompileOptions&) const { return {}; }
+  // `engine_file`: the rank's, as the build wrote it.
+  virtual std::unique_ptr<RankModel> compile(const Graph& graph, const std::string& engine_file,
                                              Communicator& communicator,
                                              const CompileOptions& options) const = 0;
 };

@@ -15,7 +15,7 @@ class UnavailableBackend : public Backend {
   Capability capability() const override { return {false, reason_, {}}; }
   int kv_block_tokens() const override { refuse(); }
   size_t kv_block_bytes(const Graph&, DType) const override { refuse(); }
-  std::unique_ptr<RankModel> compile(const Graph&, const RankFile&, Communicator&,
+  std::unique_ptr<RankModel> compile(const Graph&, const std::string&, Communicator&,
                                      const CompileOptions&) const override {
     refuse();
   }

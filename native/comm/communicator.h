@@ -3,6 +3,7 @@
 // be read.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -46,6 +47,10 @@ class Communicator {
 
   virtual void barrier() = 0;
 
+  // Copies `bytes` bytes of each rank to `all` of every rank, in the order of ranks. For setting up what
+  // ranks do on their devices. Throws ERR_BACKEND_UNAVAILABLE where the ranks share no process.
+  virtual void all_gather(const void* mine, void* all, size_t bytes);
+
   // Ends every present and future wait of every rank with ERR_RANK_LOST. Callable from any thread.
   virtual void abort(const std::string& reason) = 0;
 
@@ -54,6 +59,12 @@ class Communicator {
   // Nanoseconds from this rank's start() until every rank's part had arrived, hidden or not, over all
   // exchanges that were waited for; and how many those are.
   virtual uint64_t collective_nanoseconds() const = 0;
+  // Of these nanoseconds, those in which the rank did something else. Less than the truth where waiting for
+  // gathers and barriers cannot be told from waiting for exchanges.
+  virtual uint64_t hidden_nanoseconds() const {
+    const uint64_t exposed = exposed_nanoseconds(), all = collective_nanoseconds();
+    return all > exposed ? all - exposed : 0;
+  }
   virtual uint64_t exchanges() const = 0;
 };
 

@@ -23,6 +23,8 @@ std::string list(const std::vector<int>& numbers) {
   return text;
 }
 
+}  // namespace
+
 const char* name_of(OpKind kind) {
   switch (kind) {
     case OpKind::Embed:
@@ -48,8 +50,6 @@ const char* name_of(OpKind kind) {
   }
   internal_error("op kind out of range");
 }
-
-}  // namespace
 
 std::vector<int> valid_rank_counts(const ModelConfig& config, int limit) {
   std::vector<int> counts;

@@ -29,6 +29,8 @@ enum class OpKind {
   LogitsHead,  // x[1,B,d] → logits[B,V]; this rank's vocabulary columns, gathered
 };
 
+const char* name_of(OpKind kind);
+
 // Rows of a tensor: every token of the step, or only those whose logits are wanted.
 enum class Rows { Tokens, Wanted };
 

@@ -100,10 +100,13 @@ struct ExecutorStats {
   double step_ms_total = 0;
   std::vector<double> exposed_ms;  // per rank: time waited for collectives
   std::vector<double>
-      collective_ms;       // per rank: from the start of each exchange to its arrival, hidden or not
-  uint64_t exchanges = 0;  // of each rank
+      collective_ms;              // per rank: from the start of each exchange to its arrival, hidden or not
+  std::vector<double> hidden_ms;  // per rank: of these, while the rank did something else
+  uint64_t exchanges = 0;         // of each rank
   std::vector<std::map<std::string, double>> profile_ms;  // per rank, since the last call (profile only)
   size_t weight_bytes = 0, kv_bytes = 0, activation_bytes = 0;  // all ranks
+  std::string
+      closed;  // why the engine takes no more requests; empty while it does. Not sent: each side knows
 };
 
 class Executor {
@@ -139,6 +142,17 @@ struct ExecutorOptions {
   int64_t kv_cache_tokens = 0;  // 0: enough for max_batch_size full sequences, within memory
   bool prefix_reuse = true;     // sequences may start from blocks that others computed
   bool profile = false;
+  int ranks_per_device = 1;    // ranks that share a device, for tests; of a backend whose ranks have devices
+  std::string backend_config;  // what the engine's manifest keeps for the backend (JSON); empty: nothing
+  // The host of each rank, the first this machine as the others reach it. Empty: all ranks are threads here.
+  // The rest is of no use without.
+  std::vector<std::string> hosts;
+  std::vector<std::string> launch_agent;  // gets HOST COMMAND…; empty: ssh
+  std::string secret;                     // all ranks share it; empty: a random one
+  std::string worker_path;                // of kraken-worker, the same on every host
+  DType exchange_dtype = DType::Float32;  // how sums travel: Float32 or BFloat16
+  bool verify = true;                     // each host checks its rank's file against its SHA-256
+  double start_seconds = 20;              // for the other ranks to connect
 };
 
 // Called on the executor's thread with all events of one step; must not block. May call cancel(), and

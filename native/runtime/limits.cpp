@@ -58,6 +58,10 @@ size_t group_bytes(const char* path, size_t absent) {
 
 }  // namespace
 
+int32_t rows_of_step(int32_t max_batch_size, int32_t max_step_tokens) {
+  return max_batch_size + std::min(kScoreRows, max_step_tokens);
+}
+
 LocalExecutorConfig decide_limits(const ExecutorOptions& options, const ModelSizes& sizes,
                                   size_t available_bytes) {
   KRAKEN_CHECK(options.max_batch_size > 0 && options.ranks > 0 && sizes.kv_block_tokens > 0);
@@ -85,7 +89,7 @@ LocalExecutorConfig decide_limits(const ExecutorOptions& options, const ModelSiz
   config.max_step_tokens = std::max(step_tokens, config.max_batch_size);
   const int32_t chunk = options.prefill_chunk > 0 ? options.prefill_chunk : kDefaultPrefillChunk;
   config.prefill_chunk = std::min(chunk, config.max_step_tokens);
-  config.max_rows = config.max_batch_size + std::min(kScoreRows, config.max_step_tokens);
+  config.max_rows = rows_of_step(config.max_batch_size, config.max_step_tokens);
 
   const auto blocks_for = [&](int64_t tokens) {
     return (tokens + sizes.kv_block_tokens - 1) / sizes.kv_block_tokens;

@@ -24,6 +24,9 @@ struct ModelSizes {
 LocalExecutorConfig decide_limits(const ExecutorOptions& options, const ModelSizes& sizes,
                                   size_t available_bytes);
 
+// Rows of logits that a step may have: of what decodes, and of Score and Logits requests.
+int32_t rows_of_step(int32_t max_batch_size, int32_t max_step_tokens);
+
 // Bytes this process may still allocate without swapping: the machine's, or what its control group leaves.
 size_t available_memory();
 

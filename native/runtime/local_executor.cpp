@@ -19,10 +19,17 @@ ExecutorStats StatsBoard::take() {
 
 LocalExecutor::LocalExecutor(const LocalExecutorConfig& config, std::vector<RankModelFactory> factories,
                              ResponseSink sink, QueueObserver observer)
+    : LocalExecutor(config, factories,
+                    make_local_group(static_cast<int>(factories.size()), config.communication),
+                    std::move(sink), std::move(observer)) {}
+
+LocalExecutor::LocalExecutor(const LocalExecutorConfig& config, std::vector<RankModelFactory> factories,
+                             std::vector<std::unique_ptr<Communicator>> communicators, ResponseSink sink,
+                             QueueObserver observer)
     : config_(config),
       factories_(std::move(factories)),
       sink_(std::move(sink)),
-      communicators_(make_local_group(static_cast<int>(factories_.size()), config.communication)),
+      communicators_(std::move(communicators)),
       mailbox_(config.max_queue, std::move(observer)) {
   std::promise<void> loading;
   std::future<void> loaded = loading.get_future();
@@ -84,9 +91,11 @@ RequestId LocalExecutor::enqueue(Request request) {
 ExecutorStats LocalExecutor::stats() {
   ExecutorStats stats = board_.take();
   stats.waiting += mailbox_.uncollected();
+  stats.closed = mailbox_.closed();
   for (const auto& communicator : communicators_) {
     stats.exposed_ms.push_back(static_cast<double>(communicator->exposed_nanoseconds()) * 1e-6);
     stats.collective_ms.push_back(static_cast<double>(communicator->collective_nanoseconds()) * 1e-6);
+    stats.hidden_ms.push_back(static_cast<double>(communicator->hidden_nanoseconds()) * 1e-6);
   }
   stats.exchanges = communicators_.front()->exchanges();
   return stats;

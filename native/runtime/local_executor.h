@@ -54,6 +54,10 @@ class LocalExecutor final : public Executor {
   // One rank per factory. Returns when all models are made; throws what the first failing factory threw.
   LocalExecutor(const LocalExecutorConfig& config, std::vector<RankModelFactory> factories, ResponseSink sink,
                 QueueObserver observer = {});
+  // The same where the ranks speak by other means than config.communication, a communicator each.
+  LocalExecutor(const LocalExecutorConfig& config, std::vector<RankModelFactory> factories,
+                std::vector<std::unique_ptr<Communicator>> communicators, ResponseSink sink,
+                QueueObserver observer);
   ~LocalExecutor() override { shutdown(); }
 
   RequestId enqueue(Request request) override;

@@ -67,6 +67,11 @@ std::vector<std::unique_ptr<Sequence>> Mailbox::close(const std::string& code, c
   return uncollected;
 }
 
+std::string Mailbox::closed() {
+  std::lock_guard lock(mutex_);
+  return closed_message_;
+}
+
 int32_t Mailbox::uncollected() {
   std::lock_guard lock(mutex_);
   int32_t count = 0;

@@ -39,6 +39,9 @@ class Mailbox {
   // Every later post() throws this. Returns the requests nobody collected.
   std::vector<std::unique_ptr<Sequence>> close(const std::string& code, const std::string& message);
 
+  // What close() was told; empty before.
+  std::string closed();
+
   // Sequences nobody collected yet.
   int32_t uncollected();
 

@@ -1,22 +1,11 @@
 // From an engine directory to a LocalExecutor: one graph, one mapped file and one compiled model per rank.
 #include <filesystem>
+#include <optional>
 
-#include "base/error.h"
-#include "model/config.h"
-#include "model/graph.h"
-#include "runtime/limits.h"
-#include "runtime/local_executor.h"
-#include "weights/rank_file.h"
+#include "runtime/rank_source.h"
 
 namespace kraken {
 namespace {
-
-// What a rank's model is made of. Its file stays mapped as long as the model lives.
-struct RankSource {
-  Graph graph;
-  std::string path;
-  std::unique_ptr<RankFile> file;
-};
 
 size_t file_bytes(const std::string& path) {
   std::error_code ignored;  // opening the file gives the better message
@@ -29,43 +18,22 @@ size_t file_bytes(const std::string& path) {
 std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, ResponseSink sink,
                                               const std::atomic<bool>* cancelled, QueueObserver observer) {
   const ModelConfig model = parse_model_config(options.model_config);
-  const Backend& backend = find_backend(options.backend);
-  if (const Capability capability = backend.capability(); !capability.available) {
-    throw Error("ERR_BACKEND_UNAVAILABLE",
-                std::string("backend ") + backend.name() + " is not available: " + capability.reason);
-  }
-
-  ModelSizes sizes;
-  sizes.vocab = model.vocab;
-  sizes.max_positions = model.max_positions;
-  sizes.kv_block_tokens = backend.kv_block_tokens();
+  const Backend& backend = available_backend(options.backend);
+  ModelSizes sizes = sizes_without_ranks(model, backend);
   std::vector<std::shared_ptr<RankSource>> sources;
   for (int rank = 0; rank < options.ranks; ++rank) {
-    auto source = std::make_shared<RankSource>();
-    source->graph = build_graph(model, {rank, options.ranks, options.communication});
-    source->path = options.directory + "/rank" + std::to_string(rank) + ".engine";
-    sizes.kv_block_bytes += backend.kv_block_bytes(source->graph, options.dtype);
-    sizes.weight_bytes += file_bytes(source->path);
-    sources.push_back(std::move(source));
+    sources.push_back(make_rank_source(options, model, rank));
+    add_rank(sizes, *sources.back(), backend, options.dtype, file_bytes(sources.back()->path));
   }
-  const LocalExecutorConfig config = decide_limits(options, sizes, available_memory());
-
-  CompileOptions compile;
-  compile.max_tokens = config.max_step_tokens;
-  compile.max_sequences = config.max_batch_size;
-  compile.max_rows = config.max_rows;
-  compile.max_context = config.max_sequence_length;
-  compile.kv_blocks = config.kv_blocks;
-  compile.threads = config.threads_per_rank;
-  compile.dtype = options.dtype;
-  compile.profile = options.profile;
-  compile.cancelled = cancelled;
+  CompileOptions of_device;
+  of_device.ranks_per_device = options.ranks_per_device;
+  of_device.backend_config = options.backend_config;
+  const std::optional<size_t> device_memory = backend.device_memory(options.ranks, of_device);
+  const LocalExecutorConfig config =
+      decide_limits(options, sizes, device_memory ? *device_memory : available_memory());
   std::vector<RankModelFactory> factories;
   for (const auto& source : sources) {
-    factories.push_back([&backend, source, compile](Communicator& communicator) {
-      source->file = std::make_unique<RankFile>(RankFile::open(source->path));
-      return backend.compile(source->graph, *source->file, communicator, compile);
-    });
+    factories.push_back(make_rank_factory(backend, source, config, options, cancelled));
   }
   return std::make_unique<LocalExecutor>(config, std::move(factories), std::move(sink), std::move(observer));
 }

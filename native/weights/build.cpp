@@ -44,7 +44,8 @@ void build_rank_files(const BuildOptions& options, const BuildProgress& progress
     for (int rank = next++; rank < options.ranks; rank = next++) {
       try {
         write_rank_file(graphs[static_cast<size_t>(rank)], sources, options.dtype,
-                        options.directory + "/rank" + std::to_string(rank) + ".engine", advance);
+                        options.directory + "/rank" + std::to_string(rank) + "." + options.extension,
+                        advance);
       } catch (...) {
         const std::lock_guard lock(mutex);
         if (!failure) failure = std::current_exception();

@@ -16,6 +16,7 @@ struct BuildOptions {
   int ranks = 1;
   DType dtype = DType::BFloat16;  // of matrices and tables (int8: tables are bfloat16); vectors stay float32
   std::string directory;          // exists; rank0.engine … are written here
+  std::string extension = "engine";
 };
 
 // Called now and then with bytes written and bytes in all (any thread, one at a time); false cancels.

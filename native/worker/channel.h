@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "worker/descriptor.h"
+#include "base/descriptor.h"
 #include "worker/messages.h"
 
 namespace kraken {

@@ -33,7 +33,15 @@ void options_fields(Wire& wire, T& options) {
        options.communication, options.link_bytes_per_second, options.link_latency_seconds,
        options.threads_per_rank, options.max_batch_size, options.max_sequence_length, options.max_step_tokens,
        options.prefill_chunk, options.max_queue, options.kv_cache_tokens, options.prefix_reuse,
-       options.profile);
+       options.profile, options.ranks_per_device, options.backend_config, options.hosts, options.launch_agent,
+       options.secret, options.worker_path, options.exchange_dtype, options.verify, options.start_seconds);
+}
+
+template <typename Wire, typename T>
+void plan_fields(Wire& wire, T& options) {
+  wire(options.directory, options.model_config, options.ranks, options.dtype, options.communication,
+       options.ranks_per_device, options.max_tokens, options.max_sequences, options.max_rows,
+       options.max_context, options.trtllm_max_input, options.gathers_context_logits, options.timings);
 }
 
 template <typename Wire, typename T>
@@ -62,8 +70,8 @@ void stats_fields(Wire& wire, T& stats) {
   wire(stats.steps, stats.prompt_tokens, stats.generated_tokens, stats.finished, stats.cancelled,
        stats.failed, stats.preemptions, stats.running, stats.waiting, stats.kv_blocks, stats.kv_blocks_used,
        stats.kv_blocks_cached, stats.kv_block_tokens, stats.prefix_query_tokens, stats.prefix_hit_tokens,
-       stats.step_ms_total, stats.exposed_ms, stats.collective_ms, stats.exchanges, stats.profile_ms,
-       stats.weight_bytes, stats.kv_bytes, stats.activation_bytes);
+       stats.step_ms_total, stats.exposed_ms, stats.collective_ms, stats.hidden_ms, stats.exchanges,
+       stats.profile_ms, stats.weight_bytes, stats.kv_bytes, stats.activation_bytes);
 }
 
 void check_code(const std::string& code) {
@@ -101,6 +109,9 @@ void Frame::write(const Failure& failure) {
 void Frame::write(const ExecutorOptions& options) {
   options_fields(writer_, options);
 }
+void Frame::write(const PlanOptions& options) {
+  plan_fields(writer_, options);
+}
 void Frame::write(const Request& request) {
   request_fields(writer_, request);
 }
@@ -137,6 +148,9 @@ void read(Reader& reader, Failure& failure) {
 }
 void read(Reader& reader, ExecutorOptions& options) {
   options_fields(reader, options);
+}
+void read(Reader& reader, PlanOptions& options) {
+  plan_fields(reader, options);
 }
 void read(Reader& reader, Request& request) {
   request_fields(reader, request);

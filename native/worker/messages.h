@@ -4,16 +4,18 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "backend/tensorrt/plan_options.h"
 #include "runtime/executor.h"
 #include "worker/wire.h"
 
 namespace kraken {
 
 // Raised when a message changes. Build ids catch the rest: both sides come from one build.
-constexpr uint32_t kProtocolVersion = 2;
+constexpr uint32_t kProtocolVersion = 3;
 constexpr uint32_t kProtocolMagic = 0x4e4b524b;  // "KRKN"
 constexpr size_t kFrameHeaderBytes = 8;
 // Of a frame's content. Nobody makes room for it before it has come.
@@ -29,6 +31,7 @@ enum class MessageType : uint16_t {
   AskStats = 19,  // number
   Ping = 20,
   Shutdown = 21,
+  Build = 22,  // PlanOptions; once, and instead of Load
   // from the worker
   Loaded = 32,     // RequestLimits
   Responses = 33,  // Response, one after another
@@ -36,7 +39,17 @@ enum class MessageType : uint16_t {
   Closed = 35,     // code and message: see QueueObserver
   Stats = 36,      // the number asked with, ExecutorStats
   Pong = 37,
-  Stopped = 38,  // ExecutorStats; every request has had its last event
+  Stopped = 38,        // ExecutorStats; every request has had its last event
+  BuildProgress = 39,  // the share that is done, from 0 to 1
+  Built = 40,          // what the manifest keeps (JSON)
+  // between ranks on several hosts: hosts/host_messages.h
+  Join = 64,
+  Joined = 65,
+  RankLoaded = 66,
+  Step = 67,
+  Products = 68,
+  ReadWeights = 69,
+  RankDone = 70,
 };
 
 struct Hello {
@@ -69,13 +82,18 @@ class Frame {
   void write(uint32_t value) { writer_(value); }
   void write(int32_t value) { writer_(value); }
   void write(uint64_t value) { writer_(value); }
+  void write(double value) { writer_(value); }
+  void write(const std::string& text) { writer_(text); }
   void write(const Hello& hello);
   void write(const Failure& failure);
   void write(const ExecutorOptions& options);
+  void write(const PlanOptions& options);
   void write(const Request& request);
   void write(const RequestLimits& limits);
   void write(const Response& response);
   void write(const ExecutorStats& stats);
+  // Content that is written already.
+  void write(std::span<const uint8_t> bytes) { writer_.append(bytes); }
 
   size_t size() const { return writer_.size(); }
   // The whole of it, its length filled in. Throws ERR_OPTION beyond kMaxFrameBytes.
@@ -88,6 +106,7 @@ class Frame {
 void read(Reader& reader, Hello& hello);
 void read(Reader& reader, Failure& failure);
 void read(Reader& reader, ExecutorOptions& options);
+void read(Reader& reader, PlanOptions& options);
 void read(Reader& reader, Request& request);
 void read(Reader& reader, RequestLimits& limits);
 void read(Reader& reader, Response& response);
@@ -100,6 +119,12 @@ inline void read(Reader& reader, int32_t& value) {
 }
 inline void read(Reader& reader, uint64_t& value) {
   reader(value);
+}
+inline void read(Reader& reader, double& value) {
+  reader(value);
+}
+inline void read(Reader& reader, std::string& text) {
+  reader(text);
 }
 
 // All of a message, and nothing but it.

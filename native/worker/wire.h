@@ -24,7 +24,7 @@ namespace kraken {
 static_assert(std::endian::native == std::endian::little, "the wire format is the memory's");
 
 [[noreturn]] inline void garbled(const std::string& what) {
-  throw Error("ERR_RANK_LOST", "a message between Node and kraken-worker is garbled: " + what);
+  throw Error("ERR_RANK_LOST", "a message between processes is garbled: " + what);
 }
 
 template <typename T>
@@ -40,6 +40,9 @@ class Writer {
     (put(values), ...);
   }
 
+  // As they are, without their number.
+  void append(std::span<const uint8_t> bytes) { raw(bytes.data(), bytes.size()); }
+
   size_t size() const { return bytes_.size(); }
   const std::vector<uint8_t>& bytes() const { return bytes_; }
   std::vector<uint8_t> take() && { return std::move(bytes_); }
@@ -47,7 +50,8 @@ class Writer {
   void overwrite(size_t offset, uint32_t value) { std::memcpy(bytes_.data() + offset, &value, sizeof value); }
 
  private:
-  void raw(const void* data, size_t size) {
+  // Not inlined: g++ 12 would warn of an overflow that cannot be.
+  [[gnu::noinline]] void raw(const void* data, size_t size) {
     if (size == 0) return;
     const size_t at = bytes_.size();
     bytes_.resize(at + size);
@@ -102,6 +106,8 @@ class Reader {
   }
 
   bool at_end() const { return bytes_.empty(); }
+  // All that is left, unread: for who only passes it on.
+  std::span<const uint8_t> rest() { return std::exchange(bytes_, {}); }
   // Nothing may be left.
   void end() const {
     if (!at_end()) garbled(std::to_string(bytes_.size()) + " bytes too many");

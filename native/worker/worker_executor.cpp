@@ -95,6 +95,7 @@ ExecutorStats WorkerExecutor::stats() {
     changed_.wait_for(lock, kStatsPatience, [&] { return stats_got_ >= asked || phase_ == Phase::Ended; });
   }
   ExecutorStats stats = stats_;
+  stats.closed = closed_.message;
   for (auto& rank : stats_.profile_ms) rank.clear();
   return stats;
 }

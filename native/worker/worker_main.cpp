@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #endif
 
+#include "worker/launcher.h"
 #include "worker/worker_process.h"
 
 namespace kraken {
@@ -40,20 +41,22 @@ void settle() {
 
 }  // namespace
 
-int worker_main(int argc, char** argv, const ExecutorLoader& load) {
+int worker_main(int argc, char** argv, const ExecutorLoader& load, const PlanBuilder& build) {
   const std::string argument = argc > 1 ? argv[1] : "";
   if (argument == "--version") {
     std::printf("%s\n", worker_version().c_str());
     return 0;
   }
-  if (argc != 3 || argument != "--socket" || std::to_string(kWorkerSocket) != argv[2] ||
+  const bool launches = argc > 4 && std::string(argv[3]) == "--launch";
+  if ((argc != 3 && !launches) || argument != "--socket" || std::to_string(kWorkerSocket) != argv[2] ||
       !is_socket(kWorkerSocket)) {
     std::fprintf(stderr, "kraken-worker is started by kraken-engine; by hand it has only --version\n");
     return 1;
   }
   settle();
   try {
-    WorkerSession(Descriptor(kWorkerSocket), load).run();
+    if (launches) return launch_ranks(Descriptor(kWorkerSocket), {argv + 4, argv + argc});
+    WorkerSession(Descriptor(kWorkerSocket), load, build).run();
     return 0;
   } catch (const Error& error) {
     std::fprintf(stderr, "kraken-worker: %s: %s\n", error.code().c_str(), error.what());

@@ -6,7 +6,8 @@
 
 namespace kraken {
 
+// With --launch and a command, the ranks are what that command starts (launcher.h).
 // Exit codes: 0, the other side closed; 1, it is not started as it should be; 2, the conversation failed.
-int worker_main(int argc, char** argv, const ExecutorLoader& load);
+int worker_main(int argc, char** argv, const ExecutorLoader& load, const PlanBuilder& build = build_plans);
 
 }  // namespace kraken

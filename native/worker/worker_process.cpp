@@ -58,6 +58,12 @@ const char* name_of_signal(int signal) {
 
 }  // namespace
 
+void set_variable(std::vector<std::string>& environment, const std::string& name, const std::string& value) {
+  const std::string begin = name + "=";
+  std::erase_if(environment, [&](const std::string& one) { return one.rfind(begin, 0) == 0; });
+  environment.push_back(begin + value);
+}
+
 WorkerLaunch worker_launch(const std::string& directory) {
   WorkerLaunch launch;
   const char* named = std::getenv("KRAKEN_WORKER");
@@ -78,6 +84,8 @@ WorkerProcess::WorkerProcess(const WorkerLaunch& launch, const Descriptor& socke
   posix_spawn_file_actions_addopen(&actions.value, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   // What libraries print there must not mix with a program's own output.
   posix_spawn_file_actions_adddup2(&actions.value, STDERR_FILENO, STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions.value, STDOUT_FILENO,
+                                   STDERR_FILENO);  // Node's own closes at exec
   posix_spawn_file_actions_adddup2(&actions.value, socket.get(), kWorkerSocket);
 
   // Node ignores some signals, and its threads block others; both would be inherited.
@@ -89,14 +97,18 @@ WorkerProcess::WorkerProcess(const WorkerLaunch& launch, const Descriptor& socke
   posix_spawnattr_setsigdefault(&attributes.value, &all);
   posix_spawnattr_setflags(&attributes.value, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 
-  std::string path = launch.path, flag = "--socket", number = std::to_string(kWorkerSocket);
-  char* const arguments[] = {path.data(), flag.data(), number.data(), nullptr};
+  std::vector<std::string> words = {launch.path, "--socket", std::to_string(kWorkerSocket)};
+  if (!launch.command.empty()) words.emplace_back("--launch");
+  words.insert(words.end(), launch.command.begin(), launch.command.end());
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
   std::vector<std::string> environment = launch.environment;
   std::vector<char*> variables;
   for (std::string& variable : environment) variables.push_back(variable.data());
   variables.push_back(nullptr);
-  const int error =
-      posix_spawn(&pid_, path.c_str(), &actions.value, &attributes.value, arguments, variables.data());
+  const int error = posix_spawn(&pid_, launch.path.c_str(), &actions.value, &attributes.value,
+                                arguments.data(), variables.data());
   if (error != 0) {
     pid_ = -1;
     const std::string trouble = worker_trouble(launch);

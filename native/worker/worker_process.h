@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "worker/descriptor.h"
+#include "base/descriptor.h"
 
 namespace kraken {
 
@@ -17,6 +17,7 @@ constexpr int kWorkerSocket = 3;
 struct WorkerLaunch {
   std::string path;                      // of the executable
   std::vector<std::string> environment;  // NAME=value
+  std::vector<std::string> command;      // what starts its ranks (launcher.h); empty: they are its threads
   // It is asked for a sign of life this often, and is lost when it gives none that many times in a row: a
   // stopped or hung worker is noticed after 5 seconds.
   std::chrono::milliseconds heartbeat{500};
@@ -30,6 +31,9 @@ constexpr char kWorkerRemedy[] =
     "in a clone run `npm run setup`, in an installed package `npm rebuild kraken-engine`; and KRAKEN_WORKER "
     "must "
     "name a worker of the same build, or nothing";
+
+// NAME=value in an environment, instead of what it has of that name.
+void set_variable(std::vector<std::string>& environment, const std::string& name, const std::string& value);
 
 // What `KRAKEN_WORKER` names, else kraken-worker in `directory`; with this process's environment. Reads the
 // environment, so call it where nothing changes that meanwhile: on the JavaScript thread.

@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kRoom = 16 << 20;         // unsent bytes beyond which nothing is read or computed
 constexpr size_t kFrameBytes = 1 << 20;    // responses of a step are cut into frames of about this size
 constexpr size_t kValuesAtOnce = 2 << 20;  // floats of one response; the logits of a step are many more
-constexpr std::chrono::milliseconds kLastWords{200};
+constexpr std::chrono::milliseconds kLastWords{200}, kBetweenReports{50};
 
 Failure failure_of(std::exception_ptr error) {
   try {
@@ -25,16 +25,28 @@ Failure failure_of(std::exception_ptr error) {
   }
 }
 
+constexpr int64_t kMost = 1 << 20;
+
+void within(const char* name, int64_t value, int64_t least, int64_t most) {
+  if (value >= least && value <= most) return;
+  throw Error("ERR_OPTION", std::string("kraken-worker: ") + name + " must be from " + std::to_string(least) +
+                                " to " + std::to_string(most) + ", got " + std::to_string(value));
+}
+
+// What lib/build.ts has validated.
+void check_options(const PlanOptions& options) {
+  within("ranks", options.ranks, 1, 1024);
+  within("ranks_per_device", options.ranks_per_device, 1, 1024);
+  within("max_tokens", options.max_tokens, 1, kMost);
+  within("max_sequences", options.max_sequences, 1, 4096);
+  within("max_rows", options.max_rows, 1, kMost);
+  within("max_context", options.max_context, 1, INT32_MAX);
+}
+
 // What lib/engine-options.ts has validated: an engine of absurd sizes must fail here, not in an allocation.
 void check_options(const ExecutorOptions& options) {
-  const auto within = [](const char* name, int64_t value, int64_t least, int64_t most) {
-    if (value >= least && value <= most) return;
-    throw Error("ERR_OPTION", std::string("kraken-worker: ") + name + " must be from " +
-                                  std::to_string(least) + " to " + std::to_string(most) + ", got " +
-                                  std::to_string(value));
-  };
-  constexpr int64_t kMost = 1 << 20;
   within("ranks", options.ranks, 1, 1024);
+  within("ranks_per_device", options.ranks_per_device, 1, 1024);
   within("threads_per_rank", options.threads_per_rank, 0, 1024);
   within("max_batch_size", options.max_batch_size, 1, 4096);
   within("max_sequence_length", options.max_sequence_length, 0, INT32_MAX);
@@ -65,8 +77,8 @@ std::vector<Response> in_pieces(Response&& response, size_t row) {
 
 }  // namespace
 
-WorkerSession::WorkerSession(Descriptor socket, ExecutorLoader load)
-    : load_(std::move(load)), channel_(std::move(socket), kRoom) {}
+WorkerSession::WorkerSession(Descriptor socket, ExecutorLoader load, PlanBuilder build)
+    : load_(std::move(load)), build_(std::move(build)), channel_(std::move(socket), kRoom) {}
 
 WorkerSession::~WorkerSession() {
   cancelled_ = true;
@@ -113,6 +125,11 @@ void WorkerSession::handle(MessageType type, Reader& message) {
       read_all(message, options);
       return load(options);
     }
+    case MessageType::Build: {
+      PlanOptions options;
+      read_all(message, options);
+      return build(options);
+    }
     case MessageType::Enqueue: {
       Request request;
       read_all(message, request);
@@ -156,6 +173,26 @@ void WorkerSession::load(const ExecutorOptions& options) {
       vocab_ = static_cast<size_t>(std::max(1, limits.vocab));
       ready_ = executor_.get();
       channel_.post({MessageType::Loaded, limits});
+    } catch (...) {
+      channel_.post({MessageType::Failed, failure_of(std::current_exception())});
+    }
+  });
+}
+
+void WorkerSession::build(const PlanOptions& options) {
+  if (std::exchange(loading_, true)) garbled("a second engine to build");
+  background_ = std::thread([this, options] {
+    try {
+      check_options(options);
+      auto told = Clock::now() - kBetweenReports;
+      const std::string facts = build_(options, [&](double done) {
+        if (Clock::now() - told >= kBetweenReports) {
+          told = Clock::now();
+          channel_.post({MessageType::BuildProgress, done});
+        }
+        return !cancelled_;
+      });
+      channel_.post({MessageType::Built, facts});
     } catch (...) {
       channel_.post({MessageType::Failed, failure_of(std::current_exception())});
     }

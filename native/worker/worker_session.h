@@ -1,6 +1,6 @@
 // The worker's side of the conversation: serves one executor to whoever holds the other end of the socket,
-// until that end closes. The calling thread pumps messages; loading and shutting down have a thread of their
-// own, so that the worker answers while they take their time.
+// or builds plans for it, until that end closes. The calling thread pumps messages; loading and shutting down
+// have a thread of their own, so that the worker answers while they take their time.
 #pragma once
 
 #include <atomic>
@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "backend/tensorrt/build_plans.h"
 #include "runtime/executor.h"
 #include "worker/channel.h"
 
@@ -18,9 +19,12 @@ namespace kraken {
 using ExecutorLoader = std::function<std::unique_ptr<Executor>(const ExecutorOptions&, ResponseSink,
                                                                const std::atomic<bool>*, QueueObserver)>;
 
+// build_plans(), or what tests put in its place.
+using PlanBuilder = std::function<std::string(const PlanOptions&, const PlanProgress&)>;
+
 class WorkerSession {
  public:
-  WorkerSession(Descriptor socket, ExecutorLoader load);
+  WorkerSession(Descriptor socket, ExecutorLoader load, PlanBuilder build = build_plans);
   ~WorkerSession();
 
   // Returns when the other side has closed. Throws what ended the conversation before: a message that cannot
@@ -30,6 +34,7 @@ class WorkerSession {
  private:
   void handle(MessageType type, Reader& message);
   void load(const ExecutorOptions& options);
+  void build(const PlanOptions& options);
   void enqueue(Request&& request);
   void refuse(const Request& request, const Error& error);
   void stop();
@@ -39,6 +44,7 @@ class WorkerSession {
   void send(std::vector<Response>&& responses);
 
   const ExecutorLoader load_;
+  const PlanBuilder build_;
   Channel channel_;
   bool greeted_ = false, loading_ = false, stopping_ = false;
   RequestId last_id_ = 0;

@@ -1,10 +1,10 @@
 #include "attention_gpu.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "attention.h"
-#include "measure.h"
 #include "values.h"
 
 namespace kraken::test {
@@ -94,13 +94,13 @@ class Sequences {
   AttentionSpec spec_;
 };
 
-double copy_rate() {
-  constexpr size_t kBytes = size_t{256} << 20;
-  const DeviceMemory from = device_memory(kBytes), to = device_memory(kBytes);
+double copy_rate(const Scale& scale) {
+  const auto bytes = static_cast<size_t>(scale.copy_bytes);
+  const DeviceMemory from = device_memory(bytes), to = device_memory(bytes);
   const double time = best_time(
-      [&] { KRAKEN_CUDA(cudaMemcpyAsync(to.get(), from.get(), kBytes, cudaMemcpyDefault, nullptr)); },
-      nullptr);
-  return 2.0 * kBytes / time / 1e3;
+      [&] { KRAKEN_CUDA(cudaMemcpyAsync(to.get(), from.get(), bytes, cudaMemcpyDefault, nullptr)); }, nullptr,
+      scale.turns);
+  return 2 * static_cast<double>(bytes) / time / 1e3;
 }
 
 struct Prompt {
@@ -129,7 +129,7 @@ std::string name_of(int32_t heads, int32_t kv_heads, int32_t head_dim) {
 
 Checks attention_graph_checks() {
   const AttentionShape shape{DType::BFloat16, 2, 4, 2, 113};
-  Sequences sequences(shape, 5, 1, 1500);
+  Sequences sequences(shape, 5, 1, 700);
   sequences.fill_cache();
   cudaStream_t stream = nullptr;
   KRAKEN_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
@@ -148,7 +148,7 @@ Checks attention_graph_checks() {
   cudaGraphExec_t replay = nullptr;
   KRAKEN_CUDA(cudaGraphInstantiate(&replay, graph, 0));
   Checks checks;
-  for (const int64_t past : {7, 0, 600, 1499}) {
+  for (const int64_t past : {7, 0, 300, 699}) {
     sequences.set_past(past, static_cast<uint32_t>(past));
     const std::vector<double> want = result([&] { sequences.run(stream); });
     checks.push_back(expect_same("captured attention, " + std::to_string(past) + " tokens before",
@@ -162,32 +162,36 @@ Checks attention_graph_checks() {
   return checks;
 }
 
-void measure_attention(Report& report) {
+void measure_attention(Report& report, const Scale& scale) {
   KRAKEN_CUDA(cudaSetDevice(0));
   for (const Prompt& one : kPrompts) {
-    Sequences sequences({DType::BFloat16, 1, one.heads, one.kv_heads, one.head_dim}, 1, one.tokens,
-                        one.tokens + one.past);
-    sequences.set_past(one.past, 1);
-    const double time = best_time([&] { sequences.run(nullptr); }, nullptr);
-    const auto tokens = static_cast<double>(one.tokens);
-    const double scores = tokens * static_cast<double>(one.past) + tokens * (tokens + 1) / 2;
-    const std::string name = "attention" + name_of(one.heads, one.kv_heads, one.head_dim) +
-                             " T=" + std::to_string(one.tokens) + " past=" + std::to_string(one.past);
-    report.add_figure(name, time, "us");
+    const int64_t tokens = std::min(one.tokens, 2 * scale.tokens),
+                  past = std::min(one.past, 4 * scale.tokens);
+    Sequences sequences({DType::BFloat16, 1, one.heads, one.kv_heads, one.head_dim}, 1, tokens,
+                        tokens + past);
+    sequences.set_past(past, 1);
+    const double time = best_time([&] { sequences.run(nullptr); }, nullptr, scale.turns);
+    const auto count = static_cast<double>(tokens);
+    const double scores = count * static_cast<double>(past) + count * (count + 1) / 2;
+    report.add_figure("attention" + name_of(one.heads, one.kv_heads, one.head_dim) +
+                          " T=" + std::to_string(tokens) + " past=" + std::to_string(past),
+                      time, "us");
     report.add_figure("  useful work", 4 * scores * one.heads * one.head_dim / time / 1e6, "TFLOP/s");
   }
-  const double ceiling = copy_rate();
+  const double ceiling = copy_rate(scale);
   report.add_figure("copy", ceiling, "GB/s");
   for (const Decoding& one : kDecodings) {
+    const int64_t count = std::min(one.sequences, scale.tokens),
+                  past = std::min(one.past, 16 * scale.tokens - 1);
     const AttentionShape shape{DType::BFloat16, 1, one.heads, one.kv_heads, one.head_dim};
-    Sequences sequences(shape, one.sequences, 1, one.past + 1);
-    sequences.set_past(one.past, 1);
-    const double time = best_time([&] { sequences.run(nullptr); }, nullptr);
-    const double bytes = static_cast<double>(one.sequences * (one.past + 1)) *
-                         static_cast<double>(kernels::kv_block_bytes(shape, 1));
-    const std::string name = "decode" + name_of(one.heads, one.kv_heads, one.head_dim) +
-                             " S=" + std::to_string(one.sequences) + " past=" + std::to_string(one.past);
-    report.add_figure(name, time, "us");
+    Sequences sequences(shape, count, 1, past + 1);
+    sequences.set_past(past, 1);
+    const double time = best_time([&] { sequences.run(nullptr); }, nullptr, scale.turns);
+    const double bytes =
+        static_cast<double>(count * (past + 1)) * static_cast<double>(kernels::kv_block_bytes(shape, 1));
+    report.add_figure("decode" + name_of(one.heads, one.kv_heads, one.head_dim) +
+                          " S=" + std::to_string(count) + " past=" + std::to_string(past),
+                      time, "us");
     report.add_figure("  keys and values, of the copy's rate", 100 * bytes / time / 1e3 / ceiling, "%");
   }
 }

@@ -93,7 +93,7 @@ class Run {
     checks("sampling's distribution", sample_distribution_checks);
     checks("sampling, rows that are no numbers", sample_invalid_checks);
     for (const DType dtype : kDTypes) {
-      checks(std::string("attention, ") + short_name(dtype), [&] { return attention_checks(dtype); });
+      checks(std::string("attention, ") + short_name(dtype), [=] { return attention_checks(dtype); });
     }
     checks("attention far into a context", attention_accuracy_checks);
     checks("attention of garbage", attention_garbage_checks);
@@ -143,7 +143,7 @@ class Run {
     if (!report_.passed()) return report_.add_skipped("measurements", "a check failed");
     const Scale& scale = options_.small ? kSmallScale : kFullScale;
     part("bandwidth of norms", [&] { measure_bandwidth(report_, scale); });
-    if (!options_.small) part("attention", [&] { measure_attention(report_); });
+    part("attention", [&] { measure_attention(report_, scale); });
     std::vector<kernels::Measurement> measurements;
     for (const int ranks : {2, 4, 8}) {
       if (ranks > std::max(options_.small ? 2 : device_count(), 2)) break;

@@ -44,6 +44,8 @@ export class FakeExecutor implements NativeExecutor {
   readonly cancelled: number[] = [];
   keepAlive = false;
   shutdowns = 0;
+  /** As NativeStats.closed. */
+  closed = "";
   refuse: (Error & { code?: string }) | undefined;
   #next = 1;
 
@@ -60,7 +62,17 @@ export class FakeExecutor implements NativeExecutor {
   }
 
   stats(): NativeStats {
-    return { steps: 3, running: this.requests.size } as NativeStats;
+    return {
+      steps: 3,
+      running: this.requests.size,
+      waiting: 0,
+      closed: this.closed,
+      exposedMs: [1, 2],
+      collectiveMs: [3, 4],
+      hiddenMs: [1, 1],
+      prefixQueryTokens: 0,
+      prefixHitTokens: 0,
+    } as NativeStats;
   }
 
   async shutdown(): Promise<void> {

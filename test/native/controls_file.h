@@ -12,8 +12,9 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "backend/tensorrt/build_plans.h"
+#include "base/descriptor.h"
 #include "fake_backend.h"
-#include "worker/descriptor.h"
 
 namespace kraken::fake {
 
@@ -80,6 +81,24 @@ inline std::unique_ptr<Executor> load_fake_engine(const ExecutorOptions& options
   config.prefix_reuse = options.prefix_reuse;
   auto factories = Model::factories(options.ranks, config, map_controls(file.get()), cancelled);
   return std::make_unique<LocalExecutor>(config, std::move(factories), std::move(sink), std::move(observer));
+}
+
+// And a PlanBuilder: takes `load_milliseconds`, reporting as it goes, then fails as rank `fail_load_rank`
+// would or gives what it was asked for.
+inline std::string build_fake_plans(const PlanOptions& options, const PlanProgress& progress) {
+  const Descriptor file(open(options.directory.c_str(), O_RDWR | O_CLOEXEC));
+  if (file.get() < 0) throw Error("ERR_ENGINE_PATH", "there is no " + options.directory);
+  const std::shared_ptr<Controls> controls = map_controls(file.get());
+  const int milliseconds = controls->load_milliseconds;
+  for (int ms = 0; ms < milliseconds; ++ms) {
+    if (!progress(static_cast<double>(ms) / milliseconds))
+      throw Error("ERR_ABORTED", "the build was cancelled");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  if (controls->fail_load_rank >= 0) fail(controls->failure);
+  return nlohmann::json(
+             {{"ranks", options.ranks}, {"maxRows", options.max_rows}, {"timings", options.timings}})
+      .dump();
 }
 
 }  // namespace kraken::fake

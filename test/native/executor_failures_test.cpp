@@ -129,6 +129,7 @@ TEST_P(ExecutorSuite, AFailingRankFailsEverythingPendingAndNothingHangs) {
       const ExecutorStats stats = engine.executor->stats();
       EXPECT_EQ(stats.failed, ids.size());
       EXPECT_EQ(stats.running + stats.waiting, 0);
+      EXPECT_NE(stats.closed.find("the engine failed before"), std::string::npos) << stats.closed;
       engine.executor->cancel(ids[0]);
       engine.executor->shutdown();
     }

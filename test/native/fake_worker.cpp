@@ -3,5 +3,5 @@
 #include "worker/worker_main.h"
 
 int main(int argc, char** argv) {
-  return kraken::worker_main(argc, argv, kraken::fake::load_fake_engine);
+  return kraken::worker_main(argc, argv, kraken::fake::load_fake_engine, kraken::fake::build_fake_plans);
 }

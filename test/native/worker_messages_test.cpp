@@ -24,6 +24,8 @@ ExecutorOptions some_options() {
   options.max_queue = 7;
   options.prefix_reuse = false;
   options.profile = true;
+  options.ranks_per_device = 2;
+  options.backend_config = R"({"version": "10.15.1"})";
   return options;
 }
 
@@ -67,6 +69,7 @@ ExecutorStats some_stats() {
   stats.prefix_query_tokens = 300;
   stats.prefix_hit_tokens = 256;
   stats.exposed_ms = {0.5, 1.5};
+  stats.hidden_ms = {0.25, 0.75};
   stats.profile_ms = {{{"attention", 1.0}, {"norm", 2.0}}, {}};
   stats.activation_bytes = size_t{1} << 33;
   return stats;

@@ -28,7 +28,8 @@ function listing(path: string): Entry[] {
 /** What may be there: by folder, the kinds of files. */
 const allowed = [
   /^(package\.json|README\.md|LICENSE|NOTICE|CMakeLists\.txt|binding\.gyp)$/,
-  /^dist\/([a-z-]+\/)*[a-z0-9-]+\.(js|d\.ts|html|css)$/,
+  /^dist\/([a-z-]+\/)*[a-z0-9-]+\.(js|d\.ts)$/,
+  /^dist\/server\/page\/page\.(html|css|js)$/,
   /^native\/([a-z]+\/)*[a-z0-9_-]+\.(h|cpp)$/,
   /^plugins\/([a-z_]+\/)*[a-z0-9_-]+\.(h|cpp|cu|cuh)$/,
   /^plugins\/([a-z_]+\/)*README\.md$/,
@@ -66,6 +67,7 @@ describe("the packed package", () => {
         "dist/index.js",
         "dist/index.d.ts",
       ],
+      ...["dist/server/index.js", "dist/server/index.d.ts", "dist/server/page/page.html"],
       ...["dist/cli/main.js", "native/addon/addon.cpp", "native/worker/main.cpp", "cmake/dependencies.cmake"],
       ...["tools/install.mjs", "tools/setup.mjs", "tools/build-native.mjs", "plugins/kraken_plugins.h"],
       ...["prebuilds/linux-x64/kraken.glibc.node", "prebuilds/linux-x64/libgomp.so.1"],

@@ -62,6 +62,7 @@ describe("an installed package", () => {
     "batch.mjs": /^([0-5]: ".*" \(\d+ of \d+ prompt tokens reused\)\n){6}\d+ tokens, \d+ a second\n$/,
     "abort.mjs":
       /^signal: rejected with TimeoutError\nloop left: cancelled, with its tokens\ncancel\(\): cancelled\n$/,
+    "server.mjs": /^200: this is demo\n200: ".+", 16 tokens\n$/,
     "worker-threads.mjs": /^(worker [01]: "(My dear Jane|The weather).+"\n){2}$/,
   };
   for (const name of readdirSync(join(root, "examples")).filter((file) => file.endsWith(".mjs"))) {

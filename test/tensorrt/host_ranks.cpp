@@ -121,8 +121,9 @@ HostEngine::HostEngine(HostTensorRt& tensorrt, const RandomModel& model, const H
     rank.file = model.rank_file(rank.graph);
     rank.network.reset(tensorrt::create_network(tensorrt.builder()));
     try {
-      stores.push_back(
-          lower(rank.graph, tensorrt::RankFileWeights(rank.file), options.lowering, *rank.network));
+      const tensorrt::RankFileWeights weights(rank.file);
+      stores.push_back(options.lower ? options.lower(rank.graph, weights, *rank.network)
+                                     : lower(rank.graph, weights, options.lowering, *rank.network));
     } catch (const std::exception& error) {
       throw std::runtime_error(std::string(error.what()) + "\n" + tensorrt.take_problems());
     }

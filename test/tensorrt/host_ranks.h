@@ -2,6 +2,7 @@
 // communicators and key/value caches of our plugins.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,9 @@ struct HostEngineOptions {
   int kv_blocks = 0;
   std::string algorithms;  // of exchanges; empty: the built-in table
   bool communication = true;
+  // Another lowering than ours; may replace the Graph by the one that is run.
+  std::function<tensorrt::WeightStore(Graph&, const tensorrt::WeightReader&, nvinfer1::INetworkDefinition&)>
+      lower;
 };
 
 class HostEngine {

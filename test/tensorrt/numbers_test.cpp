@@ -19,14 +19,12 @@ constexpr int kMaxTokens = 32, kMaxSequences = 4, kMaxContext = 40, kBlockTokens
 class Reference {
  public:
   explicit Reference(const RandomModel& model)
-      : graph_(build_graph(model.config(), {0, 1, true})),
-        file_(model.rank_file(graph_)),
-        group_(make_local_group(1)) {
+      : graph_(build_graph(model.config(), {0, 1, true})), group_(make_local_group(1)) {
     CompileOptions options;
     options.max_tokens = kMaxTokens;
     options.max_sequences = options.max_rows = options.kv_blocks = kMaxSequences;
     options.max_context = kMaxContext;
-    model_ = cpu_backend().compile(graph_, file_, *group_[0], options);
+    model_ = cpu_backend().compile(graph_, model.rank_path(graph_), *group_[0], options);
   }
   std::vector<float> step(const StepBatch& batch) const {
     std::vector<float> logits(batch.wanted_rows.size() * static_cast<size_t>(graph_.config.vocab));
@@ -36,7 +34,6 @@ class Reference {
 
  private:
   Graph graph_;
-  RankFile file_;
   std::vector<std::unique_ptr<Communicator>> group_;
   std::unique_ptr<RankModel> model_;
 };

@@ -20,7 +20,10 @@ class RandomModel {
 
   const ModelConfig& config() const { return config_; }
   // The same numbers, whatever the ranks.
-  RankFile rank_file(const Graph& graph) const;
+  std::string rank_path(const Graph& graph) const;
+  RankFile rank_file(const Graph& graph) const { return RankFile::open(rank_path(graph)); }
+  // Canonical tensors of the checkpoint, as a build takes them (JSON).
+  const std::string& tensors() const { return tensors_; }
 
  private:
   ModelConfig config_;

@@ -33,6 +33,11 @@ export async function build(signal: AbortSignal): Promise<number> {
 
 export async function generate(): Promise<GenerationResult> {
   await using engine = await Engine.load("engines/demo", { maxBatchSize: 8, isolation: "process" });
+  await using hosted = await Engine.load("engines/demo", {
+    hosts: ["a:1", "b:1"],
+    launchAgent: ["srun", "-w"],
+  });
+  hosted.directory satisfies string;
   // @ts-expect-error: not a place
   await Engine.load("engines/demo", { isolation: "thread" });
   const { signal } = new AbortController();

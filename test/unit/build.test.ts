@@ -21,12 +21,25 @@ const checkpoint: CheckpointIndex = {
   eosTokenIds: [0],
 };
 
+const facts = {
+  version: "10.15.1",
+  gpu: "a test's GPU",
+  computeCapability: 90,
+  plugins: "0.1.0",
+  maxStepTokens: 32,
+  maxBatchSize: 4,
+  maxRows: 36,
+  maxSequenceLength: 64,
+  kvBlockTokens: 64,
+  pluginLayers: [5, 5],
+};
+
 interface FakeAddon extends NativeAddon {
   builds: NativeBuildOptions[];
 }
 
 /** Writes a small file for each rank, in `steps` steps a turn of the event loop apart. */
-function fakeAddon(changes: { fail?: Error; steps?: number } = {}): FakeAddon {
+function fakeAddon(changes: { fail?: Error; steps?: number; tensorrt?: boolean } = {}): FakeAddon {
   const builds: NativeBuildOptions[] = [];
   return {
     version: "test",
@@ -34,7 +47,7 @@ function fakeAddon(changes: { fail?: Error; steps?: number } = {}): FakeAddon {
     capabilities: () => ({
       backends: {
         cpu: { available: true, reason: "", details: {} },
-        tensorrt: { available: false, reason: "this build has no TensorRT", details: {} },
+        tensorrt: { available: changes.tensorrt ?? false, reason: "this build has no TensorRT", details: {} },
       },
       libraries: { oneDNN: "2.6.3" },
       cores: 2,
@@ -45,8 +58,20 @@ function fakeAddon(changes: { fail?: Error; steps?: number } = {}): FakeAddon {
       if (ranks > 2) {
         throw Object.assign(new Error(`\`ranks\` must divide 2: got ${ranks}`), { code: "ERR_RANKS" });
       }
-      const rank = { weightBytes: 100, kvBytesPerToken: 10, ops: 3 };
-      return { ranks: new Array(ranks).fill(rank), validRanks: [1, 2], graph: "op" };
+      const rank = {
+        weightBytes: 100,
+        kvBytesPerToken: 10,
+        kvCacheBytes: 640,
+        activationBytes: 50,
+        exchangeBytes: 0,
+        ops: 3,
+      };
+      return {
+        ranks: new Array(ranks).fill(rank),
+        validRanks: [1, 2],
+        graph: "op",
+        network: { Linear: 2, Norm: 1 },
+      };
     },
     build(options, onProgress) {
       builds.push(options);
@@ -55,12 +80,14 @@ function fakeAddon(changes: { fail?: Error; steps?: number } = {}): FakeAddon {
         for (let step = 1; step <= (changes.steps ?? 2); step++) {
           await new Promise(setImmediate);
           if (cancelled) throw Object.assign(new Error("cancelled"), { code: "ERR_ABORTED" });
-          onProgress({ bytesWritten: step, bytesTotal: changes.steps ?? 2 });
+          onProgress({ stage: "weights", done: step, total: changes.steps ?? 2 });
         }
         for (let rank = 0; rank < options.ranks; rank++) {
           await writeFile(join(options.directory, `rank${rank}.engine`), `weights of rank ${rank}`);
         }
+        if (options.backend === "tensorrt") onProgress({ stage: "plans", done: 0.5, total: 1 });
         if (changes.fail) throw changes.fail;
+        return options.backend === "tensorrt" ? JSON.stringify(facts) : "";
       };
       const cancel = () => {
         cancelled = true;
@@ -124,6 +151,46 @@ describe("buildEngine", () => {
     const manifest = await readManifest(output);
     assert.deepEqual(manifest.tokenizer, { kind: "file", file: "tokenizer.json" });
     assert.ok(manifest.files["tokenizer.json"]);
+  });
+
+  test("compiles for backend tensorrt, and keeps in the manifest what for", async () => {
+    const { output } = await place();
+    const addon = fakeAddon({ tensorrt: true });
+    const progress: string[] = [];
+    await build(addon, {
+      output,
+      ranks: 2,
+      backend: "tensorrt",
+      maxBatchSize: 4,
+      maxStepTokens: 32,
+      onProgress: ({ stage, bytesDone, bytesTotal }) => progress.push(`${stage} ${bytesDone}/${bytesTotal}`),
+    });
+    const { config: _, tensors: __, directory: ___, timings, ...asked } = addon.builds[0]!;
+    assert.deepEqual(asked, {
+      ranks: 2,
+      dtype: "bfloat16",
+      backend: "tensorrt",
+      communication: true,
+      ranksPerDevice: 1,
+      maxStepTokens: 32,
+      maxBatchSize: 4,
+      maxSequenceLength: 64,
+      trtllmMaxInput: 0,
+      gatherContextLogits: false,
+      libraryPath: "",
+    });
+    assert.match(timings, /kraken-engine\/timings$/);
+    assert.deepEqual(progress.slice(0, 3), ["weights 1/2", "weights 2/2", "plans 100/200"]);
+    const manifest = await readManifest(output);
+    assert.deepEqual(manifest.tensorrt, facts);
+    assert.deepEqual(manifest.versions, { TensorRT: "10.15.1", "kraken-plugins": "0.1.0" });
+  });
+
+  test("a dry run needs no backend", async () => {
+    const plan = await buildEngineWith(fakeAddon(), { checkpoint, backend: "tensorrt", dryRun: true });
+    assert.equal(plan.backend, "tensorrt");
+    assert.deepEqual(plan.limits, { maxStepTokens: 64, maxBatchSize: 8, maxSequenceLength: 64 });
+    assert.deepEqual(plan.network, { Linear: 2, Norm: 1 });
   });
 
   test("a dry run plans and writes nothing", async () => {
@@ -252,6 +319,25 @@ describe("nothing is left behind", () => {
 describe("refuses", () => {
   const bad: [string, BuildOptions, string, RegExp][] = [
     ["ranks that do not fit", { ranks: 3 }, "ERR_RANKS", /must divide/],
+    [
+      "int8 on GPUs",
+      { backend: "tensorrt", dtype: "int8", dryRun: true },
+      "ERR_OPTION",
+      /"int8" is for backend "cpu"/,
+    ],
+    [
+      "more ranks than GPUs of a machine",
+      { backend: "tensorrt", ranks: 9, dryRun: true },
+      "ERR_RANKS",
+      /at most 8 GPUs/,
+    ],
+    ["ranks that share no GPU", { ranksPerDevice: 2 }, "ERR_OPTION", /is for backend "tensorrt"/],
+    [
+      "a step without tokens",
+      { maxStepTokens: 0 },
+      "ERR_OPTION",
+      /`maxStepTokens` must be an integer from 1/,
+    ],
     ["ranks that are no count", { ranks: 0 }, "ERR_OPTION", /`ranks` must be an integer from 1/],
     [
       "a dtype",

@@ -30,9 +30,25 @@ const plan = {
   dtype: "bfloat16",
   backend: "cpu",
   perRank: [
-    { weightBytes: 3 << 20, kvBytesPerToken: 4096, ops: 40 },
-    { weightBytes: 3 << 20, kvBytesPerToken: 4096, ops: 40 },
+    {
+      weightBytes: 3 << 20,
+      kvBytesPerToken: 4096,
+      kvCacheBytes: 8 << 20,
+      activationBytes: 1 << 20,
+      exchangeBytes: 2 << 20,
+      ops: 40,
+    },
+    {
+      weightBytes: 3 << 20,
+      kvBytesPerToken: 4096,
+      kvCacheBytes: 8 << 20,
+      activationBytes: 1 << 20,
+      exchangeBytes: 0,
+      ops: 40,
+    },
   ],
+  limits: { maxStepTokens: 256, maxBatchSize: 8, maxSequenceLength: 256 },
+  network: { Attention: 6, Linear: 24 },
   validRanks: [1, 2],
   graph: "embed\n",
 };
@@ -82,6 +98,14 @@ describe("options", () => {
     );
   });
 
+  test("what an engine for GPUs is compiled for", async () => {
+    const { maxBatchSize, maxStepTokens, ranksPerDevice } = await options(
+      ...["x", "--output", "y", "--max-batch-size", "16", "--max_num_tokens", "4096"],
+      ...["--ranks-per-device", "2"],
+    );
+    assert.deepEqual([maxBatchSize, maxStepTokens, ranksPerDevice], [16, 4096, 2]);
+  });
+
   test("a preset needs no checkpoint, a dry run no output", async () => {
     assert.deepEqual(await options("--random", "tiny", "--seed", "3", "--dry-run"), {
       random: "tiny",
@@ -96,6 +120,17 @@ describe("options", () => {
       assert.equal((await options("x", "--output", "y", `${flag}=2`)).ranks, 2);
     });
   }
+
+  test("TensorRT-LLM's names for limits", async () => {
+    const { maxBatchSize, maxInputLength, maxPositions, maxStepTokens, gatherContextLogits } = await options(
+      ...["x", "--output", "y", "--max_batch_size", "32", "--max_input_len", "512", "--max_seq_len", "1024"],
+      ...["--max_num_tokens", "8192", "--gather_context_logits"],
+    );
+    assert.deepEqual(
+      [maxBatchSize, maxInputLength, maxPositions, maxStepTokens, gatherContextLogits],
+      [32, 512, 1024, 8192, true],
+    );
+  });
 
   test("TensorRT-LLM's names for directories", async () => {
     assert.deepEqual(await options("--checkpoint_dir", "x", "--output_dir", "y"), {
@@ -132,6 +167,13 @@ describe("output", () => {
     const { stdout } = await kraken(["build", "x", "--dry-run"], fakeBuild(plan));
     assert.match(stdout, /^dry run, nothing was written\n/);
     assert.match(stdout, /1, 2 are possible/);
+    assert.match(
+      stdout,
+      /rank 0 +about 14\.0 MiB: 3\.00 MiB weights, 8\.00 MiB key\/value cache, 1\.00 MiB activations, 2\.00 MiB exchange buffers\n/,
+    );
+    assert.match(stdout, /rank 1 +about 12\.0 MiB: .* 1\.00 MiB activations\n/);
+    assert.match(stdout, /for +8 sequences of 256 tokens, steps of up to 256\n/);
+    assert.match(stdout, /network +6 Attention, 24 Linear\n/);
   });
 
   test("--json is the summary, without the graph's listing", async () => {

@@ -1,6 +1,6 @@
 /** kraken doctor: what it says with and without the addon, and that it gives nobody away. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, test } from "node:test";
@@ -88,6 +88,57 @@ test("a worker that is missing, of another build, or fails, is said", async () =
     const { code, stdout } = await kraken(["doctor"], { library: withWorker(worker) });
     assert.equal(code, 0); // engines run in this process all the same
     assert.match(stdout, expected);
+  }
+});
+
+/** A folder that passes for the Python package of TensorRT-LLM. */
+function trtllmRoot(version: string, { complete = true } = {}): string {
+  const root = mkdtempSync(join(scripts, "trtllm-"));
+  for (const folder of ["include/tensorrt_llm/executor", "libs"]) {
+    mkdirSync(join(root, folder), { recursive: true });
+  }
+  writeFileSync(join(root, "version.py"), `__version__ = "${version}"\n`);
+  writeFileSync(join(root, "include/tensorrt_llm/executor/executor.h"), "");
+  if (complete) writeFileSync(join(root, "libs/libtensorrt_llm.so"), "");
+  return root;
+}
+
+test("TensorRT-LLM: which line it must be, whether it is here, and what is missing", async () => {
+  const names = ["TENSORRT_LLM_ROOT", "KRAKEN_TRTLLM_WORKER", "XDG_CACHE_HOME"] as const;
+  const before = names.map((name) => [name, process.env[name]] as const);
+  const state = async (variables: Partial<Record<(typeof names)[number], string>>) => {
+    for (const name of names) {
+      if (variables[name] === undefined) delete process.env[name];
+      else process.env[name] = variables[name];
+    }
+    const { stdout } = await kraken(["doctor"], { library: loads });
+    return /^TensorRT-LLM +(.*)$/m.exec(stdout)?.[1] ?? "";
+  };
+  try {
+    const why = /; for 1\.2\.x, the last line that runs TensorRT engines: 1\.3 removed them$/;
+    const empty = { XDG_CACHE_HOME: scripts };
+    const newer = await state({ ...empty, TENSORRT_LLM_ROOT: trtllmRoot("1.3.0") });
+    assert.match(newer, /^TensorRT-LLM 1\.3\.0 is installed.*from 1\.3 on it runs no TensorRT engines/);
+    assert.match(newer, why);
+    assert.match(
+      await state({ ...empty, TENSORRT_LLM_ROOT: trtllmRoot("1.2.1") }),
+      /^TensorRT-LLM 1\.2\.1 is installed, but kraken-worker-trtllm is not built.*--build-trtllm/,
+    );
+    assert.match(
+      await state({ ...empty, TENSORRT_LLM_ROOT: trtllmRoot("1.2.1", { complete: false }) }),
+      /is incomplete/,
+    );
+    assert.match(await state({ ...empty, TENSORRT_LLM_ROOT: scripts }), /has no version\.py/);
+    const worker = script("trtllm", "echo 'kraken-worker 1.2.3, TensorRT-LLM 1.2.1'");
+    assert.match(
+      await state({ KRAKEN_TRTLLM_WORKER: worker }),
+      /^1\.2\.1, kraken-worker-trtllm is built; for 1\.2\.x/,
+    );
+  } finally {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
   }
 });
 

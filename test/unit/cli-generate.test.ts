@@ -91,6 +91,16 @@ describe("what reaches the engine", () => {
         "128",
       ],
       ...["--threads_per_rank", "1", "--isolation", "process", "--no-prefix-reuse", "--no-verify"],
+      ...[
+        "--hosts",
+        "a:1,b:1",
+        "--launch-agent",
+        "srun -w",
+        "--start-timeout",
+        "2.5",
+        "--exchange-dtype",
+        "bf16",
+      ],
     ]);
     assert.deepEqual([fake.directory, fake.prompt, fake.options?.maxTokens], ["x", "Once", 4]);
     assert.deepEqual(given(fake.load), {
@@ -102,6 +112,10 @@ describe("what reaches the engine", () => {
       prefixReuse: false,
       threadsPerRank: 1,
       isolation: "process",
+      hosts: "a:1,b:1",
+      launchAgent: "srun -w",
+      startTimeout: 2.5,
+      exchangeDtype: "bfloat16",
       verify: false,
     });
   });

@@ -27,6 +27,7 @@ const config: KrakenConfig = {
   tiedHead: true,
   conjunctionBias: false,
 };
+const limits = { maxStepTokens: 64, maxBatchSize: 8, maxSequenceLength: 64 };
 const index = {
   description: "a checkpoint of a test",
   dtype: "float16",
@@ -52,7 +53,7 @@ test("a checkpoint", async () => {
   const asked: Record<string, unknown>[] = [];
   const { code, stdout } = await kraken(["inspect", "ckpt.pt", "--tp", "2"], { library: fakes(asked) });
   assert.equal(code, 0);
-  assert.deepEqual(asked, [{ config, ranks: 2, dtype: "bfloat16", backend: "cpu" }]);
+  assert.deepEqual(asked, [{ config, ranks: 2, dtype: "bfloat16", backend: "cpu", ...limits }]);
   assert.match(stdout, /^ckpt\.pt: checkpoint\n/);
   assert.match(stdout, /^ {2}model +Kraken, 2 ways, 3 layers, /m);
   assert.match(stdout, /^ {2}from +a checkpoint of a test$/m);
@@ -131,7 +132,7 @@ test("an engine directory: its own ranks, dtype and backend; one that was change
   await writeFile(join(directory, "config.json"), manifest);
   const asked: Record<string, unknown>[] = [];
   const { stdout } = await kraken(["inspect", directory], { library: fakes(asked) });
-  assert.deepEqual(asked, [{ config, ranks: 2, dtype: "float32", backend: "cpu" }]);
+  assert.deepEqual(asked, [{ config, ranks: 2, dtype: "float32", backend: "cpu", ...limits }]);
   assert.match(stdout, /: engine\n/);
   assert.match(stdout, /^ {2}built by +kraken-engine 0\.1\.0$/m);
   assert.match(stdout, /^ {2}tokenizer +GPT-2's, built in$/m);

@@ -5,7 +5,7 @@ import { RuntimeError } from "../../lib/errors.js";
 import { presetNames } from "../../lib/presets.js";
 import { fakeEngine, kraken } from "./cli-harness.js";
 
-const commands = ["build", "generate", "score", "eval", "inspect", "plan", "bench", "doctor"];
+const commands = ["build", "generate", "serve", "score", "eval", "inspect", "plan", "bench", "doctor"];
 
 describe("help and version", () => {
   test("--help lists the commands and the exit codes", async () => {

@@ -12,7 +12,8 @@ import {
   verifyHashes,
   verifySizes,
 } from "../../lib/engine-directory.js";
-import { executorOptions, resolveLoad } from "../../lib/engine-options.js";
+import { executorOptions, type LoadOptions, resolveLoad } from "../../lib/engine-options.js";
+import type { TensorRtFacts } from "../../lib/tensorrt.js";
 import { tinyManifest } from "../helpers/fake-executor.js";
 
 const content = Buffer.alloc(3 << 20, "kraken"); // more than one piece
@@ -152,6 +153,63 @@ describe("load options", () => {
       prefixReuse: true,
       profile: false,
       isolation: "none",
+      ranksPerDevice: 1,
+      backendConfig: "",
+      hosts: [],
+      launchAgent: [],
+      secret: "",
+      startSeconds: 0,
+      exchangeDtype: "float32",
+      verify: true,
+    });
+  });
+
+  describe("of backend tensorrt", () => {
+    const facts: TensorRtFacts = {
+      version: "10.15.1",
+      gpu: "a test's GPU",
+      computeCapability: 90,
+      plugins: "0.1.0",
+      maxStepTokens: 32,
+      maxBatchSize: 4,
+      maxRows: 36,
+      maxSequenceLength: 48,
+      kvBlockTokens: 64,
+      pluginLayers: [5, 5],
+    };
+    const compiled: EngineManifest = { ...manifest, backend: "tensorrt", tensorrt: facts };
+
+    test("are what the engine was built for, in a process of its own", () => {
+      const chosen = executorOptions(directory, compiled, { ranksPerDevice: 2 });
+      assert.equal(chosen.isolation, "process");
+      assert.equal(chosen.ranksPerDevice, 2);
+      assert.deepEqual([chosen.maxStepTokens, chosen.maxBatchSize, chosen.maxSequenceLength], [32, 4, 48]);
+      assert.deepEqual(JSON.parse(chosen.backendConfig), facts);
+    });
+
+    const refused: [string, LoadOptions, RegExp][] = [
+      ["steps", { maxStepTokens: 33 }, /`maxStepTokens` is 33.*built for at most 32/],
+      ["batches", { maxBatchSize: 5 }, /`maxBatchSize` is 5.*built for at most 4/],
+      ["sequences", { maxSequenceLength: 49 }, /at most 48.*again with `maxPositions` 49/],
+      ["ranks in this process", { isolation: "none" }, /always run in kraken-worker/],
+      ["an emulated link", { link: "1Gbit,20us" }, /backend "cpu" alone/],
+    ];
+    for (const [what, options, message] of refused) {
+      test(`refuses ${what} that it was not built for`, () => {
+        assert.throws(() => executorOptions(directory, compiled, options), { code: "ERR_OPTION", message });
+      });
+    }
+
+    test("need the manifest's facts", () => {
+      const without: EngineManifest = { ...manifest, backend: "tensorrt" };
+      assert.throws(() => executorOptions(directory, without, {}), { code: "ERR_ENGINE_CORRUPT" });
+    });
+
+    test("sharing a GPU is for them alone", () => {
+      assert.throws(() => executorOptions(directory, manifest, { ranksPerDevice: 2 }), {
+        code: "ERR_OPTION",
+        message: /is for engines of backend "tensorrt"/,
+      });
     });
   });
 
@@ -160,6 +218,34 @@ describe("load options", () => {
     assert.throws(() => resolveLoad({ isolation: "thread" as "none" }), {
       code: "ERR_OPTION",
       message: '`isolation` must be "none" or "process", got \'thread\'',
+    });
+  });
+
+  test("on which hosts", () => {
+    const { hosts, launchAgent, secret, startSeconds, exchangeDtype } = executorOptions(directory, manifest, {
+      hosts: "a:1,b",
+      launchAgent: "ssh -p 2222",
+      secret: "sixteen letters!",
+      startTimeout: 3,
+      exchangeDtype: "bfloat16",
+    });
+    assert.deepEqual(hosts, ["a", "b"]);
+    assert.deepEqual(launchAgent, ["ssh", "-p", "2222"]);
+    assert.deepEqual([secret, startSeconds, exchangeDtype], ["sixteen letters!", 3, "bfloat16"]);
+    const other = { ...manifest, dtype: "int8" } as const;
+    assert.equal(executorOptions(directory, other, { hosts: "a,b" }).exchangeDtype, "bfloat16");
+    const wrong = [
+      [{ hosts: "a:1,b:2" }, "ERR_RANKS", /places for 3 ranks on 2 hosts/],
+      [{ hosts: "a,b", link: "1Gbit,1us" }, "ERR_OPTION", /give one of them/],
+      [{ hosts: "a,b", exchangeDtype: "float16" as "float32" }, "ERR_OPTION", /`exchangeDtype` must be/],
+    ] as const;
+    for (const [options, code, message] of wrong) {
+      assert.throws(() => executorOptions(directory, manifest, options), { code, message });
+    }
+    const gpu = { ...manifest, backend: "tensorrt" };
+    assert.throws(() => executorOptions(directory, gpu, { hosts: "a,b" }), {
+      code: "ERR_OPTION",
+      message: /for backend "cpu"/,
     });
   });
 

@@ -16,6 +16,8 @@ export interface GridFlags extends OutputFlags {
   dtype?: DType[];
   backend?: string;
   link?: string;
+  hosts?: string;
+  launchAgent?: string;
   threads?: number;
   ways?: number;
   layersFraction?: number;
@@ -97,6 +99,9 @@ export function addGridFlags(command: Command, decoding: boolean): void {
     parse: share,
   });
   flag("--warmup <n>", "rounds that don't count, after the cold one (default: 2)", { parse: integer });
+  command.optionsGroup("Several hosts:");
+  flag("--hosts <list>", "hosts and the ranks of each, this one first, as in a:1,b:1 (default: all here)");
+  flag("--launch-agent <cmd>", "starts ranks there: gets HOST COMMAND… (default: ssh)");
   addOutputFlags(command);
   flag("--resume", "go on with what the file of --json holds");
 }

@@ -3,10 +3,12 @@ import { relative } from "node:path";
 import type { Command } from "commander";
 import type { BuildPlan, BuildSummary } from "../../build.js";
 import { type Architecture, type DType, dtypes } from "../../model-config.js";
+import type { NativeRankPlan } from "../../native.js";
+import type { Pushed } from "../../push.js";
 import type { Context } from "../context.js";
 import { UsageError } from "../failure.js";
 import { addFlag, choice, integer } from "../flags.js";
-import { bytes, milliseconds, modelLine, plural, printJson, table } from "../output.js";
+import { bytes, milliseconds, modelLine, plural, printJson, table, whole } from "../output.js";
 import { ProgressBar } from "../progress.js";
 
 export const architectures = ["kraken", "gpt", "parallel", "ladder"];
@@ -33,9 +35,16 @@ interface Flags {
   backend?: string;
   architecture?: Architecture;
   maxPositions?: number;
+  maxBatchSize?: number;
+  maxStepTokens?: number;
+  maxInputLen?: number;
+  gatherContextLogits?: true;
+  ranksPerDevice?: number;
   random?: string;
   seed?: number;
   communication?: "none";
+  push?: string;
+  launchAgent?: string;
   force?: true;
   dryRun?: true;
   json?: true;
@@ -46,6 +55,7 @@ Examples:
   kraken build ckpt.pt --output engines/demo --ranks 2
   kraken build models/gpt2 --output engines/gpt2 --dtype float32       a Hugging Face directory
   kraken build ckpt.pt --ranks 4 --dry-run                             what it would be, without writing
+  kraken build ckpt.pt --output engines/demo --ranks 2 --push a:1,b:1  on host a; b gets what rank 1 needs
   kraken build --random kraken-125m-2way --output engines/random       no checkpoint: random weights of a preset
 
 A checkpoint is a ckpt.pt (of the Kraken authors' trainer or of nanoGPT), a .safetensors file, or a directory with a
@@ -74,7 +84,33 @@ export function addBuild(program: Command, context: Context): void {
   });
   addFlag(command, "--dtype <type>", "float32, bfloat16 or int8 (default: bfloat16)", { parse: dtype });
   addFlag(command, "--backend <name>", "cpu, tensorrt or tensorrt-llm (default: cpu)", { parse: backend });
-  addFlag(command, "--max-positions <n>", "longest context, if less than the model's", { parse: integer });
+  addFlag(command, "--max-positions <n>", "longest context, if less than the model's; also --max-seq-len", {
+    parse: integer,
+    aliases: ["--max-seq-len", "--max_seq_len"],
+  });
+  addFlag(command, "--max-input-len <n>", "tensorrt-llm: tokens of the longest prompt", {
+    parse: integer,
+    aliases: ["--max_input_len"],
+    env: false,
+  });
+  addFlag(command, "--gather-context-logits", "tensorrt-llm: what score() needs; prompts take longer", {
+    aliases: ["--gather_context_logits"],
+    env: false,
+  });
+  addFlag(command, "--max-batch-size <n>", "tensorrt: most sequences at the same time (default: 8)", {
+    parse: integer,
+    aliases: ["--max_batch_size"],
+    env: false,
+  });
+  addFlag(command, "--max-step-tokens <n>", "tensorrt: most tokens of a step (default: 2048)", {
+    parse: integer,
+    aliases: ["--max-num-tokens", "--max_num_tokens"],
+    env: false,
+  });
+  addFlag(command, "--ranks-per-device <n>", "tensorrt: ranks that share a GPU, for tests (default: 1)", {
+    parse: integer,
+    env: false,
+  });
   addFlag(command, "--communication <none>", "leave the collectives out: wrong numbers, for timing only", {
     parse: choice(["none"]),
     env: false,
@@ -88,6 +124,17 @@ export function addBuild(program: Command, context: Context): void {
   addFlag(command, "--seed <n>", "of the random weights (default: 0)", { parse: integer, env: false });
   // TensorRT-LLM's name for the argument.
   addFlag(command, "--checkpoint-dir <path>", "", { env: false, hidden: true });
+  command.optionsGroup("Several hosts:");
+  addFlag(
+    command,
+    "--push <list>",
+    "put each host's part there, at the same path: a:1,b:1 (this one first)",
+    {
+      env: false,
+      conflicts: ["dryRun"],
+    },
+  );
+  addFlag(command, "--launch-agent <cmd>", "runs commands there: gets HOST COMMAND… (default: ssh)");
   command.optionsGroup("Run:");
   addFlag(command, "--force", "replace an engine that exists", { aliases: ["--overwrite"] });
   addFlag(command, "--dry-run", "say what would be built, write nothing");
@@ -116,42 +163,64 @@ async function build(checkpoint: string | undefined, flags: Flags, context: Cont
   if (flags.output === undefined && !flags.dryRun) {
     throw new UsageError("--output is missing: the directory to create (or --dry-run to write nothing)");
   }
-  const { output, ranks, dtype, backend, architecture, maxPositions, random, seed, communication } = flags;
+  const { force, json: _, checkpointDir: __, maxInputLen, ...options } = flags;
   const { buildEngine } = await context.library.build();
   const bar = new ProgressBar(context.stderr, !flags.json);
   try {
     const result = await buildEngine({
+      ...options,
+      maxInputLength: maxInputLen,
       checkpoint,
-      random,
-      seed,
-      output,
-      ranks,
-      dtype,
-      backend,
-      architecture,
-      maxPositions,
-      communication,
-      overwrite: flags.force,
-      dryRun: flags.dryRun,
+      overwrite: force,
       signal: context.signal,
       onProgress: ({ stage, bytesDone, bytesTotal }) => bar.update(stage, bytesDone, bytesTotal),
     });
     bar.clear();
+    const pushed =
+      isBuilt(result) && flags.push !== undefined ? await push(result, flags, context) : undefined;
     if (flags.json) {
       const { graph: _, ...document } = result; // `kraken inspect --graph` prints it
-      printJson(context.stdout, document);
-    } else context.stdout.write(summary(result));
+      printJson(context.stdout, { ...document, pushed });
+    } else context.stdout.write(summary(result) + pushedReport(pushed ?? []));
   } finally {
     bar.clear();
   }
 }
 
+async function push({ directory }: BuildSummary, { push: hosts, launchAgent }: Flags, context: Context) {
+  const { pushEngine } = await context.library.push();
+  return pushEngine(directory, { hosts: hosts!, launchAgent, signal: context.signal });
+}
+
+const pushedReport = (pushed: readonly Pushed[]): string =>
+  pushed.length === 0
+    ? ""
+    : table(
+        pushed.map(({ host, files, written }) => [
+          host,
+          `${plural(files.length, "file")}${written ? "" : ", had them"}`,
+        ]),
+        "  ",
+      );
+
 function isBuilt(result: BuildPlan | BuildSummary): result is BuildSummary {
   return "directory" in result;
 }
 
+/** What a rank holds when it runs: activations and exchange buffers are estimates. */
+function memoryLine({ weightBytes, kvCacheBytes, activationBytes, exchangeBytes }: NativeRankPlan): string {
+  const parts = [
+    `${bytes(weightBytes)} weights`,
+    `${bytes(kvCacheBytes)} key/value cache`,
+    `${bytes(activationBytes)} activations`,
+    ...(exchangeBytes > 0 ? [`${bytes(exchangeBytes)} exchange buffers`] : []),
+  ];
+  const total = weightBytes + kvCacheBytes + activationBytes + exchangeBytes;
+  return `about ${bytes(total)}: ${parts.join(", ")}`;
+}
+
 function summary(result: BuildPlan | BuildSummary): string {
-  const { source, config, ranks, dtype, backend, perRank, validRanks } = result;
+  const { source, config, ranks, dtype, backend, perRank, validRanks, network } = result;
   const weights = Math.max(...perRank.map((rank) => rank.weightBytes));
   const rows: [string, string][] = [
     ["model", modelLine(config)],
@@ -160,8 +229,34 @@ function summary(result: BuildPlan | BuildSummary): string {
     ["each rank", `${bytes(weights)} of weights`],
   ];
   if (!isBuilt(result)) {
+    rows.push(...perRank.map((rank, i): [string, string] => [`rank ${i}`, memoryLine(rank)]));
+    const { maxBatchSize, maxStepTokens, maxSequenceLength } = result.limits;
+    rows.push(
+      [
+        "for",
+        `${plural(maxBatchSize, "sequence")} of ${whole(maxSequenceLength)} tokens, steps of up to ${whole(maxStepTokens)}`,
+      ],
+      [
+        "network",
+        Object.entries(network)
+          .map(([kind, ops]) => `${ops} ${kind}`)
+          .join(", "),
+      ],
+    );
+    if (result.trtllm) {
+      const { kraken, pretrained_config } = result.trtllm;
+      const attention = `${network.Attention ?? 0} GPTAttention with ${pretrained_config.num_attention_heads / ranks} heads`;
+      const padded = kraken.head_dim === pretrained_config.head_size ? "" : ` (${kraken.head_dim} padded)`;
+      rows.push([
+        "plugins",
+        `${kraken.plugins} of ours, ${attention} of ${pretrained_config.head_size}${padded}`,
+      ]);
+    }
     rows.push(["ranks", `${validRanks.join(", ")} are possible`]);
-    return `dry run, nothing was written\n${table(rows, "  ")}`;
+    const theirs = result.trtllm
+      ? `config.json for TensorRT-LLM\n${JSON.stringify(result.trtllm, null, 2)}\n`
+      : "";
+    return `dry run, nothing was written\n${table(rows, "  ")}${theirs}`;
   }
   const directory = relative("", result.directory) || ".";
   const shown = directory.startsWith("..") ? result.directory : directory;

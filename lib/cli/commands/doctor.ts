@@ -1,5 +1,6 @@
 /** kraken doctor: what this machine can run, and why not the rest. Made to be pasted into a bug report. */
 import type { Command } from "commander";
+import { buildTrtLlmWorker } from "../../trtllm/worker.js";
 import type { Context } from "../context.js";
 import { diagnose, healthy } from "../diagnosis.js";
 import { exitCodes } from "../failure.js";
@@ -8,6 +9,7 @@ import { bytes, plural, printJson, table } from "../output.js";
 
 interface Flags {
   json?: true;
+  buildTrtllm?: true;
 }
 
 const help = `
@@ -21,6 +23,14 @@ export function addDoctor(program: Command, context: Context): void {
     .description("what this machine can run, and why not the rest; for bug reports")
     .addHelpText("after", help.trimEnd());
   addFlag(command, "--json", "print one JSON document");
+  addFlag(
+    command,
+    "--build-trtllm",
+    "build what runs engines of backend tensorrt-llm, against the TensorRT-LLM here",
+    {
+      env: false,
+    },
+  );
   command.helpOption("-h, --help", "show help");
   command.action((flags: Flags) => doctor(flags, context));
 }
@@ -32,7 +42,12 @@ const detailNames: Record<string, string> = {
 };
 
 async function doctor(flags: Flags, context: Context): Promise<void> {
-  const diagnosis = await diagnose(context.library);
+  if (flags.buildTrtllm) {
+    const { native } = await context.library.native();
+    const { version } = await buildTrtLlmWorker(native().worker());
+    context.stderr.write(`kraken-worker-trtllm is built for TensorRT-LLM ${version}\n`);
+  }
+  const diagnosis = await diagnose(context.library, { trtllm: true });
   if (!healthy(diagnosis)) context.exitCode = exitCodes.failure;
   if (flags.json) {
     printJson(context.stdout, { ok: healthy(diagnosis), ...diagnosis });
@@ -74,6 +89,11 @@ async function doctor(flags: Flags, context: Context): Promise<void> {
       ["TensorRT", gpu.tensorrt.text],
       ["NCCL", gpu.nccl.text],
     );
+  }
+  const { trtllm } = diagnosis;
+  if (trtllm) {
+    const state = trtllm.available ? `${trtllm.version}, kraken-worker-trtllm is built` : trtllm.reason;
+    rows.push(["TensorRT-LLM", `${state}; for ${trtllm.target}`]);
   }
   const built = Object.entries(libraries).map(([name, version]) => `${name} ${version}`);
   if (built.length > 0) rows.push(["built with", built.join(", ")]);

@@ -11,6 +11,7 @@ import {
   waysOf,
 } from "../../model-config.js";
 import type { NativePlan } from "../../native.js";
+import { defaultLimits } from "../../step-limits.js";
 import type { Context } from "../context.js";
 import { UsageError } from "../failure.js";
 import { addFlag, choice, integer } from "../flags.js";
@@ -148,7 +149,8 @@ async function inspect(path: string | undefined, flags: Flags, context: Context)
   let plan: NativePlan | undefined;
   let whyNot: string | undefined;
   try {
-    plan = (await context.library.native()).native().plan({ config, ranks, dtype, backend });
+    const limits = defaultLimits(config.maxPositions);
+    plan = (await context.library.native()).native().plan({ config, ranks, dtype, backend, ...limits });
   } catch (caught) {
     const error = fromNative(caught);
     // Everything else is known without the addon.

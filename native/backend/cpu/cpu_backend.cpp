@@ -40,9 +40,10 @@ class CpuBackend : public Backend {
     return shape.block_bytes() * static_cast<size_t>(graph.config.layers);
   }
 
-  std::unique_ptr<RankModel> compile(const Graph& graph, const RankFile& weights, Communicator& communicator,
+  std::unique_ptr<RankModel> compile(const Graph& graph, const std::string& engine_file,
+                                     Communicator& communicator,
                                      const CompileOptions& options) const override {
-    return std::make_unique<cpu::CpuModel>(graph, weights, communicator, options);
+    return std::make_unique<cpu::CpuModel>(graph, RankFile::open(engine_file), communicator, options);
   }
 };
 

@@ -70,6 +70,16 @@ Tensor Layers::reshape(const std::string& name, Tensor x, const std::vector<int6
   return named(layer, name);
 }
 
+Tensor Layers::transpose(const std::string& name, Tensor x, const std::vector<int32_t>& order) const {
+  nvinfer1::IShuffleLayer* layer = network_.addShuffle(*x);
+  if (layer != nullptr) {
+    nvinfer1::Permutation permutation{};
+    std::ranges::copy(order, permutation.order);
+    layer->setFirstTranspose(permutation);
+  }
+  return named(layer, name);
+}
+
 Tensor Layers::gather(const std::string& name, Tensor x, Tensor indices, int axis) const {
   return named(network_.addGather(*x, *indices, axis), name);
 }

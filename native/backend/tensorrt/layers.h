@@ -28,6 +28,8 @@ class Layers {
                   nvinfer1::Weights weights) const;
   Tensor cast(const std::string& name, Tensor x, nvinfer1::DataType type) const;  // x itself where it has it
   Tensor reshape(const std::string& name, Tensor x, const std::vector<int64_t>& sizes) const;
+  // Dimension i of the result is dimension order[i] of x.
+  Tensor transpose(const std::string& name, Tensor x, const std::vector<int32_t>& order) const;
   Tensor gather(const std::string& name, Tensor x, Tensor indices, int axis) const;
   // x · weightᵀ, batched over the first dimension.
   Tensor product_with_transposed(const std::string& name, Tensor x, Tensor weight) const;

@@ -1,10 +1,10 @@
 #include "backend/tensorrt/lowering.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <vector>
 
+#include "backend/tensorrt/kraken_interface.h"
 #include "backend/tensorrt/layers.h"
 #include "backend/tensorrt/plugin_layers.h"
 #include "base/error.h"
@@ -18,22 +18,23 @@ using nvinfer1::DataType;
 class Lowering {
  public:
   Lowering(const Graph& graph, const WeightReader& reader, const LoweringOptions& options,
-           nvinfer1::INetworkDefinition& network)
+           nvinfer1::INetworkDefinition& network, RuntimeInterface& runtime)
       : graph_(graph),
         options_(options),
         layers_(network),
         type_(data_type(options.dtype)),
         store_(reader),
+        runtime_(runtime),
         tensors_(graph.tensors.size(), nullptr) {}
 
   WeightStore run() {
-    add_inputs();
+    runtime_.add_inputs(layers_, graph_);
     for (const Op& op : graph_.ops) {
       Tensor made = lower(op);
       check(op, made);
       tensors_[static_cast<size_t>(op.output)] = made;
     }
-    Tensor logits = tensors_[static_cast<size_t>(graph_.logits)];
+    Tensor logits = runtime_.logits(layers_, graph_, tensors_[static_cast<size_t>(graph_.logits)]);
     logits->setName(kLogits);
     layers_.network().markOutput(*logits);
     return std::move(store_);
@@ -59,20 +60,11 @@ class Lowering {
       case OpKind::JoinAdd:
         return lower_join_add(op);
       case OpKind::LastTokens:
-        return layers_.gather(op.name, tensor(op.inputs[0]), wanted_rows_, 1);
+        return layers_.gather(op.name, tensor(op.inputs[0]), runtime_.wanted_rows(), 1);
       case OpKind::LogitsHead:
         return lower_head(op);
     }
     internal_error("op kind out of range");
-  }
-
-  void add_inputs() {
-    ids_ = layers_.input(kIds, {-1}, {"T"});
-    positions_ = layers_.input(kPositions, {-1}, {"T"});
-    sequence_begins_ = layers_.input(kSequenceBegins, {-1}, {"S+1"});
-    past_lengths_ = layers_.input(kPastLengths, {-1}, {"S"});
-    block_tables_ = layers_.input(kBlockTables, {-1, options_.blocks()}, {"S"});
-    wanted_rows_ = layers_.input(kWantedRows, {-1}, {"B"});
   }
 
   // What the Graph says of an op's output holds of TensorRT's.
@@ -95,8 +87,8 @@ class Lowering {
       const WeightSpec& table = spec(id);
       return layers_.gather(table.name + "/rows", weight(id, table.shape, options_.dtype), indices, 0);
     };
-    Tensor x = rows(op.weight, ids_);  // [T,d]
-    if (op.bias != kNone) x = layers_.sum(op.name + "/positions", x, rows(op.bias, positions_));
+    Tensor x = rows(op.weight, runtime_.ids());  // [T,d]
+    if (op.bias != kNone) x = layers_.sum(op.name + "/positions", x, rows(op.bias, runtime_.positions()));
     const int ways = info(op.output).ways;
     if (ways == 1) return layers_.reshape(op.name, x, {1, -1, info(op.output).width});
     x = layers_.reshape(op.name + "/way", x, {1, -1, info(op.output).width});
@@ -189,27 +181,7 @@ class Lowering {
   }
 
   Tensor lower_attention(const Op& op) {
-    const ModelConfig& config = graph_.config;
-    const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)));
-    const int style = config.rotary.dims == 0 ? 0 : config.rotary.interleaved ? 2 : 1;
-    std::vector<Tensor> inputs = {tensor(op.inputs[0]), positions_, sequence_begins_, past_lengths_,
-                                  block_tables_};
-    if (op.last_tokens) inputs.push_back(wanted_rows_);
-    std::vector<PluginField> fields = {{"layer", op.layer},
-                                       {"ways", graph_.ways},
-                                       {"heads", graph_.heads},
-                                       {"kv_heads", graph_.kv_heads},
-                                       {"head_dim", config.head_dim},
-                                       {"scale", scale},
-                                       {"rotary_dims", config.rotary.dims},
-                                       {"rotary_base", static_cast<float>(config.rotary.base)},
-                                       {"rotary_style", style},
-                                       {"last_tokens", op.last_tokens ? 1 : 0},
-                                       {"block_tokens", options_.block_tokens},
-                                       {"max_context", options_.max_context}};
-    if (const std::vector<double>& scales = config.rotary.frequency_scale; !scales.empty())
-      fields.push_back({"rotary_frequency_scale", std::vector<float>(scales.begin(), scales.end())});
-    return plugin(op, "Attention", fields, inputs);
+    return runtime_.attention(layers_, graph_, op, tensor(op.inputs[0]));
   }
 
   // Over ways first, here; then over ranks.
@@ -318,9 +290,8 @@ class Lowering {
   Layers layers_;
   DataType type_;
   WeightStore store_;
+  RuntimeInterface& runtime_;
   std::vector<Tensor> tensors_;
-  Tensor ids_ = nullptr, positions_ = nullptr, sequence_begins_ = nullptr, past_lengths_ = nullptr,
-         block_tables_ = nullptr, wanted_rows_ = nullptr;
 };
 
 void check_limit(const char* what, int most, int found) {
@@ -336,8 +307,14 @@ WeightStore lower(const Graph& graph, const WeightReader& weights, const Lowerin
                   nvinfer1::INetworkDefinition& network) {
   KRAKEN_CHECK(options.max_context > 0 && options.block_tokens > 0);
   check_limit("heads of", kMaxHeadDim, graph.config.head_dim);
+  KrakenInterface runtime(options);
+  return lower(graph, weights, options, network, runtime);
+}
+
+WeightStore lower(const Graph& graph, const WeightReader& weights, const LoweringOptions& options,
+                  nvinfer1::INetworkDefinition& network, RuntimeInterface& runtime) {
   check_limit("a width of", kMaxWidth, graph.config.width);
-  return Lowering(graph, weights, options, network).run();
+  return Lowering(graph, weights, options, network, runtime).run();
 }
 
 }  // namespace kraken::tensorrt

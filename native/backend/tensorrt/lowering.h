@@ -55,6 +55,12 @@ nvinfer1::INetworkDefinition* create_network(nvinfer1::IBuilder& builder);
 [[nodiscard]] WeightStore lower(const Graph& graph, const WeightReader& weights,
                                 const LoweringOptions& options, nvinfer1::INetworkDefinition& network);
 
+// The same for another runtime: its inputs, attention and logits.
+class RuntimeInterface;
+[[nodiscard]] WeightStore lower(const Graph& graph, const WeightReader& weights,
+                                const LoweringOptions& options, nvinfer1::INetworkDefinition& network,
+                                RuntimeInterface& runtime);
+
 // The profiles that configure() adds, in this order.
 enum Profile : int {
   kPrefill = 0,  // any step within the options' bounds; fastest for one long prompt

@@ -53,7 +53,7 @@ struct Group {
   };
 
   Group(int ranks, const LocalGroupOptions& wanted)
-      : size(ranks), options(wanted), slots(size_t(kDepth) * size_t(ranks)) {
+      : size(ranks), options(wanted), slots(size_t(kDepth) * size_t(ranks)), published(size_t(ranks)) {
     for (auto& arrivals : gathered) arrivals.resize(size_t(ranks));
   }
 
@@ -76,6 +76,7 @@ struct Group {
   std::vector<Slot> slots;  // [kDepth, size]
   // [2, size]: when a rank's part of a gather arrives. A rank is at most one barrier ahead of another.
   std::vector<Time> gathered[2];
+  std::vector<std::vector<std::byte>> published;  // [size]: the ranks' parts of an all_gather()
   Rendezvous started[kDepth];
   Rendezvous barrier;
   std::mutex mutex;
@@ -111,7 +112,7 @@ class LocalCommunicator final : public Communicator {
       ++waited_;
       return own.parts;
     }
-    await(group_->started[ticket % kDepth], group_->target(ticket));
+    uint64_t waited = await(group_->started[ticket % kDepth], group_->target(ticket));
     std::vector<const float*>& addends = addends_[ticket % kDepth];
     addends.clear();
     Time complete = own.started;
@@ -121,8 +122,10 @@ class LocalCommunicator final : public Communicator {
       addends.insert(addends.end(), slot.parts.begin(), slot.parts.end());
       if (rank != rank_) complete = std::max(complete, slot.arrives);
     }
-    wait_until(complete, group_->started[ticket % kDepth]);
-    collective_.fetch_add(nanoseconds(complete - own.started), std::memory_order_relaxed);
+    waited += wait_until(complete, group_->started[ticket % kDepth]);
+    const uint64_t took = nanoseconds(complete - own.started);
+    collective_.fetch_add(took, std::memory_order_relaxed);
+    hidden_.fetch_add(took > waited ? took - waited : 0, std::memory_order_relaxed);
     exchanges_.fetch_add(1, std::memory_order_relaxed);
     ++waited_;
     return addends;
@@ -150,6 +153,18 @@ class LocalCommunicator final : public Communicator {
     await_barrier();
   }
 
+  void all_gather(const void* mine, void* all, size_t bytes) override {
+    const auto* from = static_cast<const std::byte*>(mine);
+    group_->published[static_cast<size_t>(rank_)].assign(from, from + bytes);
+    barrier();
+    auto* to = static_cast<std::byte*>(all);
+    for (const std::vector<std::byte>& part : group_->published) {
+      KRAKEN_CHECK(part.size() == bytes);
+      to = std::ranges::copy(part, to).out;
+    }
+    barrier();  // nobody reads them any more
+  }
+
   void abort(const std::string& reason) override {
     {
       std::lock_guard lock(group_->mutex);
@@ -161,25 +176,30 @@ class LocalCommunicator final : public Communicator {
 
   uint64_t exposed_nanoseconds() const override { return exposed_.load(std::memory_order_relaxed); }
   uint64_t collective_nanoseconds() const override { return collective_.load(std::memory_order_relaxed); }
+  uint64_t hidden_nanoseconds() const override { return hidden_.load(std::memory_order_relaxed); }
   uint64_t exchanges() const override { return exchanges_.load(std::memory_order_relaxed); }
 
  private:
   using Clock = EmulatedLink::Clock;
 
-  // The clock is read only when there is something to wait for.
-  void await(const Rendezvous& meeting, uint32_t target) {
+  // Returns the nanoseconds it took. The clock is read only when there is something to wait for.
+  uint64_t await(const Rendezvous& meeting, uint32_t target) {
     auto state = meeting.state(target);
+    uint64_t waited = 0;
     if (state == Rendezvous::State::Pending) {
       const Time from = Clock::now();
       state = meeting.await(target);
-      exposed_.fetch_add(nanoseconds(Clock::now() - from), std::memory_order_relaxed);
+      waited = nanoseconds(Clock::now() - from);
+      exposed_.fetch_add(waited, std::memory_order_relaxed);
     }
     if (state == Rendezvous::State::Aborted) throw_lost();
+    return waited;
   }
 
-  // Until what an emulated link still carries has arrived. The thread sleeps, so that its core is free.
-  void wait_until(Time arrival, const Rendezvous& meeting) {
-    if (!group_->options.link.emulated()) return;
+  // Until what an emulated link still carries has arrived; returns the nanoseconds that takes. The thread
+  // sleeps, so that its core is free.
+  uint64_t wait_until(Time arrival, const Rendezvous& meeting) {
+    if (!group_->options.link.emulated()) return 0;
     const Time from = Clock::now();
     for (Time now = from; now < arrival; now = Clock::now()) {
       if (meeting.aborted()) throw_lost();
@@ -187,7 +207,9 @@ class LocalCommunicator final : public Communicator {
         std::this_thread::sleep_for(std::min<Clock::duration>(arrival - now - kWakeUp, kLongestSleep));
       }
     }
-    exposed_.fetch_add(nanoseconds(std::max(arrival, from) - from), std::memory_order_relaxed);
+    const uint64_t waited = nanoseconds(std::max(arrival, from) - from);
+    exposed_.fetch_add(waited, std::memory_order_relaxed);
+    return waited;
   }
 
   [[noreturn]] void throw_lost() {
@@ -216,7 +238,7 @@ class LocalCommunicator final : public Communicator {
   uint64_t barriers_ = 0;
   std::vector<const float*> addends_[kDepth];
   EmulatedLink link_;
-  std::atomic<uint64_t> exposed_{0}, collective_{0}, exchanges_{0};
+  std::atomic<uint64_t> exposed_{0}, collective_{0}, hidden_{0}, exchanges_{0};
 };
 
 }  // namespace

@@ -75,9 +75,25 @@ TEST(PluginLibrary, ACommunicatorWithoutADeviceIsAnErrorThatSaysSo) {
     plugin_library().function<void(kraken_communicator*)>("kraken_communicator_destroy")(communicator);
     GTEST_SKIP() << "this machine has a device";
   }
-  EXPECT_NE(last_error().find("communicator: allocating exchange buffers failed"), std::string::npos)
+  EXPECT_EQ(last_error().find("kraken: communicator: "), 0u) << last_error();
+  EXPECT_NE(last_error().find(" failed: "), std::string::npos) << last_error();
+  EXPECT_NE(last_error().find("(cudaError"), std::string::npos) << last_error();
+}
+
+TEST(PluginLibrary, ACacheWithoutADeviceIsAnErrorThatSaysSo) {
+  const kraken_kv_cache_options options = {sizeof(options), KRAKEN_FLOAT16, 2, 4, 113, 64, 3};
+  const auto bytes =
+      plugin_library().function<int64_t(const kraken_kv_cache_options*)>("kraken_kv_cache_bytes");
+  EXPECT_EQ(bytes(&options), 2 * 3 * 2 * 4 * 64 * 120 * 2);
+  const auto create =
+      plugin_library().function<kraken_kv_cache*(const kraken_kv_cache_options*)>("kraken_kv_cache_create");
+  kraken_kv_cache* cache = create(&options);
+  if (cache != nullptr) {
+    plugin_library().function<void(kraken_kv_cache*)>("kraken_kv_cache_destroy")(cache);
+    GTEST_SKIP() << "this machine has a device";
+  }
+  EXPECT_NE(last_error().find("allocating a key/value cache of 737280 bytes failed: "), std::string::npos)
       << last_error();
-  EXPECT_NE(last_error().find("cudaError"), std::string::npos) << last_error();
 }
 
 }  // namespace

@@ -234,10 +234,22 @@ TEST(Plugins, RefuseShapesThatDoNotFit) {
   EXPECT_EQ(last_error(), "kraken: StartNorm: takes 3 inputs and has 1 output, got 2 and 1");
   EXPECT_NE(change({desc({1, 5, 768}, DataType::kHALF), x, weight}), 0);
   EXPECT_EQ(last_error(), "kraken: StartNorm: send must be [2,-1,768], got [1,5,768]");
-  EXPECT_NE(change({x, desc({2, 4, 768}, DataType::kHALF), weight}), 0);
-  EXPECT_EQ(last_error(), "kraken: StartNorm: x must be [2,5,768], got [2,4,768]");
   EXPECT_NE(change({x, x, desc({2, 1, 768}, DataType::kFLOAT)}), 0);
   EXPECT_EQ(last_error(), "kraken: StartNorm: weight must be [2,768], got [2,1,768]");
+}
+
+// A last layer sends only the rows whose logits are wanted, and joins as many as it sent.
+TEST(Plugins, StartNormAloneMaySendOtherRowsThanItNormalises) {
+  using nvinfer1::DataType;
+  const auto few = desc({2, 3, 768}, DataType::kHALF), all = desc({2, 5, 768}, DataType::kHALF),
+             weight = desc({2, 768}, DataType::kFLOAT);
+  const std::vector<nvinfer1::PluginTensorDesc> inputs = {few, all, weight};
+  const auto start = start_norm_fields(0, 2, 768).create("StartNorm");
+  const auto join = norm_fields(0, 2, 768).create("JoinNorm");
+  ASSERT_TRUE(start != nullptr && join != nullptr);
+  EXPECT_EQ(runtime_of(*start).onShapeChange(inputs.data(), 3, &all, 1), 0) << last_error();
+  EXPECT_NE(runtime_of(*join).onShapeChange(inputs.data(), 3, &few, 1), 0);
+  EXPECT_EQ(last_error(), "kraken: JoinNorm: x must be [2,3,768], got [2,5,768]");
 }
 
 TEST(Plugins, AttentionRefusesShapesThatDoNotFit) {

@@ -191,11 +191,36 @@ LayerFunction gather(nvinfer1::IGatherLayer& layer) {
   };
 }
 
+// Dimension i of the result is dimension order[i] of x.
+void transpose(const nvinfer1::Permutation& order, const HostTensor& x, HostTensor& out) {
+  const size_t dims = x.sizes.size();
+  std::vector<int64_t> strides(dims, 1), taken(dims);
+  for (size_t i = dims; i-- > 1;) strides[i - 1] = strides[i] * x.sizes[i];
+  out.sizes.resize(dims);
+  for (size_t i = 0; i < dims; ++i) {
+    out.sizes[i] = x.sizes[static_cast<size_t>(order.order[i])];
+    taken[i] = strides[static_cast<size_t>(order.order[i])];
+  }
+  out.values.resize(x.values.size());
+  for (size_t to = 0; to < out.values.size(); ++to) {
+    auto left = static_cast<int64_t>(to);
+    int64_t from = 0;
+    for (size_t i = dims; i-- > 0; left /= out.sizes[i]) from += left % out.sizes[i] * taken[i];
+    out.values[to] = x.values[static_cast<size_t>(from)];
+  }
+}
+
 LayerFunction shuffle(nvinfer1::IShuffleLayer& layer) {
   const nvinfer1::Dims target = layer.getReshapeDimensions();
   const nvinfer1::Permutation first = layer.getFirstTranspose(), second = layer.getSecondTranspose();
+  bool transposes = false;
   for (int i = 0; i < nvinfer1::Dims::MAX_DIMS; ++i) {
-    if (first.order[i] != i || second.order[i] != i) unknown(layer, "a shuffle that transposes");
+    transposes = transposes || first.order[i] != i;
+    if (second.order[i] != i) unknown(layer, "a shuffle that transposes twice");
+  }
+  if (transposes) {
+    if (target.nbDims > 0) unknown(layer, "a shuffle that transposes and reshapes");
+    return [first](const Operands& in, HostTensor& out) { transpose(first, *in[0], out); };
   }
   if (target.nbDims < 0 || layer.getNbInputs() != 1 || !layer.getZeroIsPlaceholder())
     unknown(layer, "this kind of shuffle");

@@ -1,0 +1,68 @@
+#include "comm/tcp/exchange.h"
+
+#include <string>
+
+#include "base/error.h"
+
+namespace kraken {
+
+Exchange::Exchange(int rank, int ranks, WireFormat format)
+    : rank_(rank), ranks_(ranks), format_(format), received_(static_cast<size_t>(ranks)) {}
+
+void Exchange::begin(std::span<const float* const> parts, int64_t rows, int64_t width) {
+  began_ = std::chrono::steady_clock::now();
+  count_ = rows * width;
+  own_.resize(bytes(count_));
+  // Now, as another rank's share may come before this rank adds up its own.
+  sum_.resize(static_cast<size_t>(count_));
+  sum_wire_.resize(shared() ? bytes(share(rank_)) : 0);
+  addend_ = sum_.data();
+  add_to_wire(format_, parts, count_, own_.data());
+}
+
+std::span<const uint8_t> Exchange::part_for(int rank) const {
+  return std::span(own_).subspan(bytes(at(rank)), bytes(share(rank)));
+}
+
+std::span<const uint8_t> Exchange::sum() const {
+  return sum_wire_;
+}
+
+// May come before begin(): reduce() sees whether it was as much as it must be.
+uint8_t* Exchange::place_part(int rank, uint32_t size) {
+  std::vector<uint8_t>& part = received_[static_cast<size_t>(rank)].part;
+  part.resize(size);
+  return part.data();
+}
+
+uint8_t* Exchange::place_sum(int rank, uint32_t size) {
+  std::vector<uint8_t>& sum = received_[static_cast<size_t>(rank)].sum;
+  check_bytes(rank, size, share(rank));
+  sum.resize(size);
+  return sum.data();
+}
+
+void Exchange::sum_came(int rank) {
+  const uint8_t* sum = received_[static_cast<size_t>(rank)].sum.data();
+  add_from_wires(format_, {&sum, 1}, share(rank), sum_.data() + at(rank));
+}
+
+void Exchange::reduce() {
+  std::vector<const uint8_t*> wires;
+  for (int rank = 0; rank < ranks_; ++rank) {
+    const std::vector<uint8_t>& part = received_[static_cast<size_t>(rank)].part;
+    if (rank != rank_) check_bytes(rank, part.size(), share(rank_));
+    wires.push_back(rank == rank_ ? part_for(rank_).data() : part.data());
+  }
+  add_from_wires(format_, wires, share(rank_), sum_.data() + at(rank_),
+                 shared() ? sum_wire_.data() : nullptr);
+}
+
+void Exchange::check_bytes(int rank, size_t got, int64_t values) const {
+  if (got == bytes(values)) return;
+  throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank) + " exchanged " + std::to_string(got) +
+                                   " bytes where rank " + std::to_string(rank_) + " exchanged " +
+                                   std::to_string(bytes(values)));
+}
+
+}  // namespace kraken

@@ -1,0 +1,67 @@
+// One exchange of a rank with those of other processes: its buffers and its arithmetic. Between two ranks
+// each sends the other all it has (one hop). Among more, each adds up a share of the elements, in order of
+// the ranks, and sends everyone the sum: a reduce-scatter and an all-gather over direct connections. That is
+// the traffic of a ring in two hops instead of 2·(ranks − 1), and every value is rounded twice instead of at
+// every hop. What becomes of an element depends neither on its place nor on how many there are.
+//
+// The compute thread calls begin() and addends(), the communication thread the rest.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "comm/tcp/wire_values.h"
+
+namespace kraken {
+
+class Exchange {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+
+  Exchange(int rank, int ranks, WireFormat format);
+
+  // Adds up this rank's parts and rounds them for the wire: afterwards they are not needed.
+  void begin(std::span<const float* const> parts, int64_t rows, int64_t width);
+  std::span<const float* const> addends() const { return {&addend_, 1}; }
+  Time began() const { return began_; }
+
+  // What goes to another rank first, and to every other one after reduce().
+  std::span<const uint8_t> part_for(int rank) const;
+  std::span<const uint8_t> sum() const;
+
+  // Room for what another rank sends, and that its sum is there. What is not as much as it must be makes
+  // place_sum() and reduce() throw ERR_RANK_LOST.
+  uint8_t* place_part(int rank, uint32_t bytes);
+  uint8_t* place_sum(int rank, uint32_t bytes);
+  void sum_came(int rank);
+  // When every part has come.
+  void reduce();
+
+ private:
+  // As they come from another rank.
+  struct Received {
+    std::vector<uint8_t> part, sum;
+  };
+  // The elements a rank adds up: [first(rank), first(rank + 1)). Of two ranks, each adds up all.
+  int64_t first(int rank) const { return count_ * rank / ranks_; }
+  int64_t share(int rank) const { return shared() ? first(rank + 1) - first(rank) : count_; }
+  int64_t at(int rank) const { return shared() ? first(rank) : 0; }
+  bool shared() const { return ranks_ > 2; }
+  size_t bytes(int64_t values) const { return static_cast<size_t>(wire_bytes(format_, values)); }
+  void check_bytes(int rank, size_t got, int64_t values) const;
+
+  const int rank_, ranks_;
+  const WireFormat format_;
+  int64_t count_ = 0;
+  Time began_;
+
+  std::vector<uint8_t> own_;        // [count] for the wire
+  std::vector<Received> received_;  // [ranks]
+  std::vector<float> sum_;          // [count]
+  std::vector<uint8_t> sum_wire_;   // this rank's share of it
+  const float* addend_ = nullptr;
+};
+
+}  // namespace kraken

@@ -1,0 +1,103 @@
+#include "worker/launcher.h"
+
+#include <poll.h>
+
+#include <atomic>
+#include <regex>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "worker/channel.h"
+#include "worker/launched_program.h"
+#include "worker/rendezvous.h"
+
+namespace kraken {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr size_t kRoom = 16 << 20;           // unsent bytes towards Node beyond which rank 0 waits
+constexpr milliseconds kLook{20};            // for the program's end, while nobody has connected
+constexpr milliseconds kFatePatience{1500};  // from rank 0's end to the program's
+constexpr milliseconds kFarewell{1000};      // for ranks that were told to end
+constexpr milliseconds kLastWords{200};
+
+// What a rank printed with fatal_line(), else what became of the program.
+Failure failure_of(LaunchedProgram& program, const char* otherwise) {
+  static const std::regex fatal(R"(kraken-worker: (rank \d+): (ERR_[A-Z_]{1,60}): ([^\n]*))");
+  const std::string output = program.output();
+  if (std::smatch match; std::regex_search(output, match, fatal)) {
+    return {match[2].str(), match[1].str() + ": " + match[3].str()};
+  }
+  return {otherwise, program.fate()};
+}
+
+// Rank 0's end of the conversation; nothing when the other side of `socket` or the program ends before.
+Descriptor wait_for_rank(const Rendezvous& rendezvous, int socket, LaunchedProgram& program) {
+  for (;;) {
+    pollfd polled[2] = {{rendezvous.get(), POLLIN, 0}, {socket, 0, 0}};
+    poll(polled, 2, static_cast<int>(kLook.count()));
+    if (polled[1].revents & (POLLHUP | POLLERR)) return {};
+    if (polled[0].revents & POLLIN) {
+      Descriptor rank = rendezvous.accept();
+      if (rank.get() >= 0) return rank;
+    }
+    if (program.ended(milliseconds(0))) return {};
+  }
+}
+
+// Frames from one side to the other until one of them closes. Waits for room where the receiver may be slow.
+void pass_on(Channel& from, Channel& to, bool wait) {
+  const auto pass = [&](MessageType type, Reader& message) {
+    to.post(Frame(type, message.rest()));
+    if (wait) to.wait_for_room();
+  };
+  try {
+    while (from.pump(Channel::kForever, pass)) {
+    }
+  } catch (const Error& error) {
+    to.post({MessageType::Failed, Failure{error.code(), error.what()}});
+  }
+}
+
+}  // namespace
+
+std::string fatal_line(int rank, const std::string& code, const std::string& message) {
+  std::string line = message;
+  for (char& c : line) c = c == '\n' ? ' ' : c;
+  return "kraken-worker: rank " + std::to_string(rank) + ": " + code + ": " + line + "\n";
+}
+
+int launch_ranks(Descriptor socket, const std::vector<std::string>& command) {
+  const Rendezvous rendezvous;
+  LaunchedProgram program(command, rendezvous.name());
+  Descriptor rank_socket = wait_for_rank(rendezvous, socket.get(), program);
+  Channel node(std::move(socket), kRoom);
+  if (rank_socket.get() < 0) {
+    if (program.ended(milliseconds(0))) {
+      node.post({MessageType::Failed, failure_of(program, "ERR_NATIVE_LOAD")});
+      node.flush(kLastWords);
+    }
+    return 2;
+  }
+  Channel rank(std::move(rank_socket));
+  std::atomic<bool> closed_by_node{false};
+  std::thread towards_rank([&] {
+    pass_on(node, rank, false);
+    closed_by_node = true;
+    rank.flush(kLastWords);
+    rank.close();
+  });
+  pass_on(rank, node, true);
+  // Unless Node ended it, rank 0 is gone: then who asked hears why.
+  program.ended(closed_by_node ? milliseconds(0) : kFatePatience);
+  if (!closed_by_node) node.post({MessageType::Failed, failure_of(program, "ERR_RANK_LOST")});
+  node.flush(kLastWords);
+  node.close();
+  towards_rank.join();
+  program.end(closed_by_node ? kFarewell : milliseconds(0));
+  return 0;
+}
+
+}  // namespace kraken

@@ -1,0 +1,199 @@
+// The whole way of a tensorrt engine on the host: weights are written, plans built of them, ranks loaded as
+// the runtime loads them, and requests served by the executor; only the networks run in interpreters, with
+// our plugins' own kernels. Against the same requests on the CPU backend.
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "backend/tensorrt/build_plans.h"
+#include "backend/tensorrt/rank_model.h"
+#include "executor_harness.h"
+#include "interpreted_tensorrt.h"
+#include "models.h"
+#include "random_model.h"
+#include "weights/build.h"
+
+namespace kraken::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kContext = 160, kStepTokens = 48, kBatch = 4;
+
+LocalExecutorConfig config_for(const ModelConfig& model, int block_tokens, int blocks) {
+  LocalExecutorConfig config;
+  config.vocab = model.vocab;
+  config.kv_block_tokens = block_tokens;
+  config.kv_blocks = blocks;
+  config.max_batch_size = kBatch;
+  config.max_sequence_length = kContext;
+  config.max_step_tokens = kStepTokens;
+  config.prefill_chunk = 20;
+  config.max_rows = kBatch + kStepTokens;
+  config.max_queue = 100;
+  return config;
+}
+
+CompileOptions options_for(const LocalExecutorConfig& config) {
+  CompileOptions options;
+  options.max_tokens = config.max_step_tokens;
+  options.max_sequences = config.max_batch_size;
+  options.max_rows = config.max_rows;
+  options.max_context = config.max_sequence_length;
+  options.kv_blocks = config.kv_blocks;
+  return options;
+}
+
+// What requests came to, in the order they were made; the last asks for the logits of every row.
+struct Answers {
+  std::vector<std::vector<int32_t>> tokens;
+  std::vector<float> logits;
+  uint64_t preemptions = 0;
+};
+
+Answers ask(Executor& executor, Log& log, int vocab) {
+  log.row_width = vocab;
+  std::vector<Request> requests;
+  for (const auto& [length, output] :
+       std::vector<std::pair<int, int>>{{60, 12}, {62, 9}, {58, 12}, {61, 10}, {1, 10}, {70, 3}}) {
+    Request request = plain(length, output);
+    for (size_t i = 0; i < request.prompt.size(); ++i)
+      request.prompt[i] =
+          static_cast<int32_t>((i * 7 + static_cast<size_t>(length)) % static_cast<size_t>(vocab));
+    requests.push_back(request);
+  }
+  requests.push_back(requests.front());
+  requests.back().kind = Request::Kind::Logits;
+  std::vector<RequestId> ids;
+  for (const Request& request : requests) ids.push_back(executor.enqueue(request));
+  Answers answers;
+  for (const RequestId id : ids) {
+    const Log::Sample sample = log.wait(id);
+    EXPECT_EQ(sample.last.error_message, "");
+    answers.tokens.push_back(sample.tokens);
+    answers.logits.insert(answers.logits.end(), sample.values.begin(), sample.values.end());
+  }
+  answers.preemptions = executor.stats().preemptions;
+  return answers;
+}
+
+Answers on_the_cpu(const RandomModel& model) {
+  const Graph graph = build_graph(model.config(), {0, 1, true});
+  const LocalExecutorConfig config = config_for(model.config(), cpu_backend().kv_block_tokens(), 12);
+  Log log;
+  LocalExecutor executor(config, {[&](Communicator& communicator) {
+                           return cpu_backend().compile(graph, model.rank_path(graph), communicator,
+                                                        options_for(config));
+                         }},
+                         log.sink());
+  return ask(executor, log, config.vocab);
+}
+
+class Directory {
+ public:
+  Directory() : path_(fs::temp_directory_path() / ("kraken-runtime-" + std::to_string(getpid()))) {
+    fs::create_directories(path_);
+  }
+  ~Directory() { fs::remove_all(path_); }
+  std::string path() const { return path_; }
+
+ private:
+  const fs::path path_;
+};
+
+Answers on_tensorrt(HostTensorRt& host, const RandomModel& model, int ranks, bool captured, DType dtype) {
+  const InterpretedTensorRt tensorrt(host);
+  const tensorrt::PluginsLibrary plugins = linked_plugins();
+  const LocalExecutorConfig config = config_for(model.config(), tensorrt::kBlockTokens, 3);
+  const Directory directory;
+  std::vector<Graph> graphs;
+  for (int rank = 0; rank < ranks; ++rank) {
+    graphs.push_back(build_graph(model.config(), {rank, ranks, true}));
+    fs::copy_file(model.rank_path(graphs.back()),
+                  directory.path() + "/rank" + std::to_string(rank) + ".weights");
+  }
+  PlanOptions plans;
+  plans.directory = directory.path();
+  plans.ranks = ranks;
+  plans.dtype = dtype;
+  plans.max_tokens = config.max_step_tokens;
+  plans.max_sequences = config.max_batch_size;
+  plans.max_rows = config.max_rows;
+  plans.max_context = config.max_sequence_length;
+  CompileOptions options = options_for(config);
+  options.dtype = dtype;
+  options.backend_config =
+      build_plans_for(tensorrt, plugins, model.config(), plans, [](double) { return true; });
+  std::vector<RankModelFactory> factories;
+  for (int rank = 0; rank < ranks; ++rank) {
+    factories.push_back([&, rank](Communicator& communicator) {
+      return std::make_unique<tensorrt::TensorRtModel>(
+          tensorrt, plugins, graphs[static_cast<size_t>(rank)],
+          directory.path() + "/rank" + std::to_string(rank) + ".engine", communicator, options,
+          tensorrt::RankSettings{captured, ""});
+    });
+  }
+  Log log;
+  LocalExecutor executor(config, std::move(factories), log.sink());
+  return ask(executor, log, config.vocab);
+}
+
+double relative_error(const std::vector<float>& got, const std::vector<float>& want) {
+  if (got.size() != want.size() || want.empty()) return INFINITY;
+  double error = 0, norm = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    error += std::pow(static_cast<double>(got[i]) - static_cast<double>(want[i]), 2);
+    norm += std::pow(static_cast<double>(want[i]), 2);
+  }
+  return std::isnan(error) ? INFINITY : std::sqrt(error / norm);
+}
+
+struct Case {
+  std::string model;
+  int ranks;
+  bool captured;
+  friend void PrintTo(const Case& c, std::ostream* out) { *out << c.model << " on " << c.ranks; }
+};
+
+class TensorRtRuntime : public testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    std::string why_not;
+    host = HostTensorRt::get(why_not);
+    if (host == nullptr) GTEST_SKIP() << why_not;
+  }
+  HostTensorRt* host = nullptr;
+};
+
+// Prompts in chunks, beside sequences that decode, in a cache too small for all of them.
+TEST_P(TensorRtRuntime, ServesWhatTheCpuServes) {
+  const auto& [name, ranks, captured] = GetParam();
+  ModelConfig config;
+  for (const Model& model : models()) {
+    if (model.name == name) config = model.config;
+  }
+  config.max_positions = kContext;
+  const RandomModel model(config);
+  const Answers want = on_the_cpu(model), got = on_tensorrt(*host, model, ranks, captured, DType::Float32);
+  EXPECT_EQ(got.tokens, want.tokens);
+  const double error = relative_error(got.logits, want.logits), tolerance = 1e-5;
+  std::printf("  %-16s R=%d %s  %.2e (%3.0f %% of tolerance), %d preemptions\n", name.c_str(), ranks,
+              captured ? "captured" : "enqueued", error, 100 * error / tolerance,
+              static_cast<int>(got.preemptions));
+  EXPECT_LE(error, tolerance);
+  EXPECT_GT(got.preemptions, 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, TensorRtRuntime,
+                         testing::Values(Case{"kraken4_biases", 1, true}, Case{"kraken4_biases", 2, true},
+                                         Case{"kraken4_biases", 4, true}, Case{"kraken4_modern", 2, false},
+                                         Case{"gpt_modern", 2, true}, Case{"parallel_erf", 4, true},
+                                         Case{"ladder", 2, true}),
+                         [](const auto& info) {
+                           return info.param.model + "_" + std::to_string(info.param.ranks) +
+                                  (info.param.captured ? "_captured" : "_enqueued");
+                         });
+
+}  // namespace
+}  // namespace kraken::test
