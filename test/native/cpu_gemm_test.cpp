@@ -43,12 +43,13 @@ std::vector<double> reference(const Values& x, const Values& weight, const std::
   return y;
 }
 
-// Our own kernel, and oneDNN's where the machine has it: PackedLinear chooses one of them.
+// Our own kernel, and of bfloat16 oneDNN's where the machine has it: PackedLinear chooses one of them.
+// (oneDNN 3's float32 sums depend on the number of rows.)
 std::vector<std::unique_ptr<LinearKernel>> kernels(const LinearSpec& spec) {
   std::vector<std::unique_ptr<LinearKernel>> made;
   const bool bfloat16 = spec.compute == DType::BFloat16;
   made.push_back(make_panel_linear(bfloat16 ? avx512_bf16_panel_kernel() : float32_panel_kernel(), spec));
-  if (allowed_instruction_set() >= InstructionSet::Avx512) {
+  if (bfloat16 && allowed_instruction_set() >= InstructionSet::Avx512) {
     if (auto onednn = make_onednn_linear(spec)) made.push_back(std::move(onednn));
   }
   return made;
