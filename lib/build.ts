@@ -16,7 +16,7 @@ import { ArgumentError, fromNative, RuntimeError } from "./errors.js";
 import { sha256OfFiles } from "./file-hash.js";
 import { withIoErrors } from "./io-error.js";
 import { type Architecture, type DType, dtypes, type ModelConfig } from "./model-config.js";
-import { type NativeAddon, type NativeRankPlan, native } from "./native.js";
+import { type NativeAddon, native, type RankPlan } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, shown, signalOption } from "./options.js";
 import { checkOutput, openOutputDirectory } from "./output-directory.js";
 import { preset, randomModel } from "./presets.js";
@@ -102,7 +102,7 @@ export interface BuildPlan {
   /** Bounds of a step: see BuildOptions. */
   limits: StepLimits;
   /** What each rank holds. Activations and exchange buffers are estimates. */
-  perRank: NativeRankPlan[];
+  perRank: RankPlan[];
   /** Rank counts (up to 64) that this model could be built for. */
   validRanks: number[];
   /** One line for each op of rank 0. */

@@ -79,7 +79,8 @@ export interface NativePlanOptions {
   maxSequenceLength: number;
 }
 
-export interface NativeRankPlan {
+/** What one rank of an engine would hold, in bytes, and the number of ops in its Graph. */
+export interface RankPlan {
   weightBytes: number;
   kvBytesPerToken: number;
   /** Of maxBatchSize sequences of maxSequenceLength tokens. */
@@ -93,7 +94,7 @@ export interface NativeRankPlan {
 
 /** What each rank needs, without writing anything. */
 export interface NativePlan {
-  ranks: NativeRankPlan[];
+  ranks: RankPlan[];
   /** Rank counts up to 64 that this model allows. */
   validRanks: number[];
   /** One line per op of rank 0's Graph. */

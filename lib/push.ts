@@ -13,12 +13,14 @@ import { RuntimeError } from "./errors.js";
 import { checkRanks, type HostOptions, parseHosts } from "./hosts.js";
 import { optionError } from "./options.js";
 
+/** How {@link pushEngine} reaches the hosts. */
 export interface PushOptions extends Pick<HostOptions, "launchAgent"> {
   /** As for Engine.load(). */
   hosts: string | readonly string[];
   signal?: AbortSignal | undefined;
 }
 
+/** What a host got. */
 export interface Pushed {
   host: string;
   /** Names of the files that the host needs. */

@@ -1,6 +1,7 @@
 /** What bounds a step of an engine: chosen when it is built, or only estimated with. */
 import { integerOption } from "./options.js";
 
+/** The largest step that an engine can run; sizes are in tokens. */
 export interface StepLimits {
   maxStepTokens: number;
   maxBatchSize: number;

@@ -3,7 +3,7 @@ import { relative } from "node:path";
 import type { Command } from "commander";
 import type { BuildPlan, BuildSummary } from "../../build.js";
 import { type Architecture, type DType, dtypes } from "../../model-config.js";
-import type { NativeRankPlan } from "../../native.js";
+import type { RankPlan } from "../../native.js";
 import type { Pushed } from "../../push.js";
 import type { Context } from "../context.js";
 import { UsageError } from "../failure.js";
@@ -208,7 +208,7 @@ function isBuilt(result: BuildPlan | BuildSummary): result is BuildSummary {
 }
 
 /** What a rank holds when it runs: activations and exchange buffers are estimates. */
-function memoryLine({ weightBytes, kvCacheBytes, activationBytes, exchangeBytes }: NativeRankPlan): string {
+function memoryLine({ weightBytes, kvCacheBytes, activationBytes, exchangeBytes }: RankPlan): string {
   const parts = [
     `${bytes(weightBytes)} weights`,
     `${bytes(kvCacheBytes)} key/value cache`,
