@@ -73,7 +73,7 @@ class LoweringNumbers : public testing::Test {
   void expect_close(const Model& model, DType dtype, int ranks, double tolerance,
                     const std::string& algorithms = "", bool communication = true) {
     const double error =
-        worst_error(*tensorrt_, model, {ranks, lowering(dtype), kBlocks, algorithms, communication});
+        worst_error(*tensorrt_, model, {ranks, lowering(dtype), kBlocks, algorithms, communication, {}});
     std::printf("  %-20s %-8s R=%d  %.2e (%3.0f %% of tolerance)\n", model.name.c_str(), name_of(dtype),
                 ranks, error, 100 * error / tolerance);
     EXPECT_LE(error, tolerance) << model.name << " on " << ranks << " ranks";
