@@ -51,9 +51,13 @@ export type {
   ParallelConfig,
   PositionConfig,
 } from "./model-config.js";
+export type { NativeRankPlan } from "./native.js";
 export type { Prompt } from "./prompt.js";
 export { type Pushed, type PushOptions, pushEngine } from "./push.js";
 export type { FinishReason, GenerationEvent, SampleResult, TokenLogprob } from "./sample-stream.js";
 export type { GenerateOptions } from "./sampling.js";
+export type { StepLimits } from "./step-limits.js";
+export type { TensorRtFacts } from "./tensorrt.js";
 export type { DecodeOptions, EncodeOptions, StreamDecoder, StreamOptions, Tokenizer } from "./tokenizer.js";
+export type { TrtLlmConfig } from "./trtllm/config.js";
 export { version } from "./version.js";

@@ -79,6 +79,7 @@ export interface NativePlanOptions {
   maxSequenceLength: number;
 }
 
+/** What one rank of a plan holds. */
 export interface NativeRankPlan {
   weightBytes: number;
   kvBytesPerToken: number;

@@ -13,12 +13,14 @@ import { RuntimeError } from "./errors.js";
 import { checkRanks, type HostOptions, parseHosts } from "./hosts.js";
 import { optionError } from "./options.js";
 
+/** Options of `pushEngine()`. */
 export interface PushOptions extends Pick<HostOptions, "launchAgent"> {
   /** As for Engine.load(). */
   hosts: string | readonly string[];
   signal?: AbortSignal | undefined;
 }
 
+/** What `pushEngine()` did. */
 export interface Pushed {
   host: string;
   /** Names of the files that the host needs. */

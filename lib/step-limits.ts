@@ -1,6 +1,7 @@
 /** What bounds a step of an engine: chosen when it is built, or only estimated with. */
 import { integerOption } from "./options.js";
 
+/** The sizes of a step that an engine is built for. */
 export interface StepLimits {
   maxStepTokens: number;
   maxBatchSize: number;
