@@ -142,9 +142,10 @@ describe("build", () => {
       "build",
       "--random",
       "kraken-tiny-2way",
-      "--dry-run",
       "--backend",
       "tensorrt",
+      "--output",
+      join(work, "no-gpu"),
     ]);
     assert.equal(backend.code, 1);
     assert.match(backend.stderr, /TensorRT[\s\S]*code: ERR_BACKEND_UNAVAILABLE/);
