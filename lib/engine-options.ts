@@ -195,6 +195,10 @@ export function executorOptions(
 ): NativeExecutorOptions {
   const { hosts, verify } = resolveLoad(options);
   const { config, backend, ranks, dtype } = manifest;
+  if (hosts && backend !== "cpu") {
+    throw new ArgumentError("ERR_OPTION", `\`hosts\` is for backend "cpu", ${directory} is for "${backend}"`);
+  }
+  if (hosts) checkRanks(hosts, ranks, directory);
   const trtllm = backend === "tensorrt-llm";
   if (trtllm) checkTrtLlm(manifest, options);
   const facts = backend === tensorrtName ? factsOf(directory, manifest.tensorrt) : undefined;
@@ -221,15 +225,6 @@ export function executorOptions(
       "ERR_CONTEXT_LENGTH",
       `\`maxSequenceLength\` is ${length}, but the model has ${config.maxPositions} positions`,
     );
-  }
-  if (hosts) {
-    checkRanks(hosts, ranks, directory);
-    if (backend !== "cpu") {
-      throw new ArgumentError(
-        "ERR_OPTION",
-        `\`hosts\` is for backend "cpu", ${directory} is for "${backend}"`,
-      );
-    }
   }
   const link = parseLink(options.link);
   const chosen = { min: 1, fallback: 0 };

@@ -3,5 +3,5 @@
  * wants the engine does not load a web framework.
  */
 export type { ApiErrorBody, ApiErrorCode, ServerErrorCode } from "./errors.js";
-export type { LogLevel, ServerOptions } from "./options.js";
+export type { LogLevel, LogStream, ServerOptions } from "./options.js";
 export { createServer, type KrakenServer, type ListenOptions } from "./server.js";

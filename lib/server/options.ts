@@ -3,6 +3,13 @@ import type { Engine } from "../engine.js";
 import { ArgumentError } from "../errors.js";
 import { booleanOption, checkKeys, integerOption, numberOption, optionError } from "../options.js";
 
+/** Takes log lines; any of Node's writable streams is one. */
+export interface LogStream {
+  /** One line of JSON, with its end. */
+  write(line: string): unknown;
+}
+
+/** Options of `createServer()`. All have defaults. */
 export interface ServerOptions {
   /** The name clients give as `model`. Default: the last part of the engine's directory. */
   modelName?: string | undefined;
@@ -46,7 +53,7 @@ export interface ServerOptions {
   /** Default "info"; "silent" for none. */
   logLevel?: LogLevel | undefined;
   /** Where log lines (JSON) go. Default: stderr. */
-  logStream?: { write(line: string): unknown } | undefined;
+  logStream?: LogStream | undefined;
   /** Log prompts and outputs, too. Default false. */
   logPrompts?: boolean | undefined;
   /** Also export Node's own metrics: memory, garbage collection, event loop. Default false. */
@@ -54,6 +61,7 @@ export interface ServerOptions {
 }
 
 export const logLevels = ["silent", "fatal", "error", "warn", "info", "debug", "trace"] as const;
+/** pino's levels. */
 export type LogLevel = (typeof logLevels)[number];
 
 export interface ResolvedOptions {
@@ -76,7 +84,7 @@ export interface ResolvedOptions {
   reload: (() => Promise<Engine>) | undefined;
   onEngineLost: ((reason: string) => void) | undefined;
   logLevel: LogLevel;
-  logStream: { write(line: string): unknown };
+  logStream: LogStream;
   logPrompts: boolean;
   processMetrics: boolean;
 }

@@ -42,6 +42,7 @@ declare module "fastify" {
   }
 }
 
+/** Where `listen()` listens. */
 export interface ListenOptions {
   /** Default 127.0.0.1: this machine only. */
   host?: string | undefined;
@@ -52,6 +53,7 @@ export interface ListenOptions {
 /** How long cancelled requests have to say so to their clients. */
 const farewellMs = 2000;
 
+/** What `createServer()` gives: a server that does not listen yet. */
 export class KrakenServer implements AsyncDisposable {
   /** Fastify's instance, to add routes and hooks of one's own before listen(). */
   readonly app: FastifyInstance;
@@ -105,6 +107,7 @@ export class KrakenServer implements AsyncDisposable {
     return this.#closing;
   }
 
+  /** For `await using`: `close()`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

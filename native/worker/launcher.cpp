@@ -3,7 +3,8 @@
 #include <poll.h>
 
 #include <atomic>
-#include <regex>
+#include <optional>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -23,12 +24,36 @@ constexpr milliseconds kFatePatience{1500};  // from rank 0's end to the program
 constexpr milliseconds kFarewell{1000};      // for ranks that were told to end
 constexpr milliseconds kLastWords{200};
 
-// What a rank printed with fatal_line(), else what became of the program.
+// "rank 1: ERR_CODE: message", as a rank prints it with fatal_line().
+std::optional<Failure> parse_failure(std::string_view line) {
+  constexpr std::string_view kDigits = "0123456789", kCode = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_", kColon = ": ";
+  constexpr size_t kLongestCode = 64;
+  const auto take = [&line](std::string_view letters) {
+    const std::string_view taken = line.substr(0, line.find_first_not_of(letters));
+    line.remove_prefix(taken.size());
+    return taken;
+  };
+  const auto skip = [&line](std::string_view text) {
+    const bool there = line.starts_with(text);
+    if (there) line.remove_prefix(text.size());
+    return there;
+  };
+  if (!skip("rank ")) return std::nullopt;
+  const std::string_view rank = take(kDigits);
+  if (rank.empty() || !skip(kColon)) return std::nullopt;
+  const std::string_view code = take(kCode);
+  if (!code.starts_with("ERR_") || code.size() > kLongestCode || !skip(kColon)) return std::nullopt;
+  return Failure{std::string(code), "rank " + std::string(rank) + ": " + std::string(line)};
+}
+
+// What the first rank that said so died of, else what became of the program.
 Failure failure_of(LaunchedProgram& program, const char* otherwise) {
-  static const std::regex fatal(R"(kraken-worker: (rank \d+): (ERR_[A-Z_]{1,60}): ([^\n]*))");
+  constexpr std::string_view kPrefix = "kraken-worker: ";
   const std::string output = program.output();
-  if (std::smatch match; std::regex_search(output, match, fatal)) {
-    return {match[2].str(), match[1].str() + ": " + match[3].str()};
+  for (size_t at = output.find(kPrefix); at != std::string::npos; at = output.find(kPrefix, at)) {
+    at += kPrefix.size();
+    const std::string_view rest = std::string_view(output).substr(at);
+    if (auto failure = parse_failure(rest.substr(0, rest.find('\n')))) return *failure;
   }
   return {otherwise, program.fate()};
 }

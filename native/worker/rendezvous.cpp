@@ -1,12 +1,15 @@
 #include "worker/rendezvous.h"
 
+#ifdef __linux__
+#include <sys/random.h>
+#endif
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <random>
 #include <utility>
 
 #include "base/error.h"
@@ -31,10 +34,14 @@ std::pair<sockaddr_un, socklen_t> address_of(const std::string& name) {
   return {address, static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size())};
 }
 
+// Not by std::random_device: linked statically, it asks for a glibc newer than prebuilt binaries may.
 std::string unguessable() {
-  std::random_device random;
+  std::array<unsigned char, 32> random{};
+  if (getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
+    throw failed("getrandom");
+  }
   std::string name = "kraken-";
-  for (int i = 0; i < 32; ++i) name += "0123456789abcdef"[random() % 16];
+  for (const unsigned char byte : random) name += "0123456789abcdef"[byte % 16];
   return name;
 }
 

@@ -31,6 +31,7 @@ const allowed = [
   /^dist\/([a-z-]+\/)*[a-z0-9-]+\.(js|d\.ts)$/,
   /^dist\/server\/page\/page\.(html|css|js)$/,
   /^native\/([a-z]+\/)*[a-z0-9_-]+\.(h|cpp)$/,
+  /^native\/([a-z]+\/)*CMakeLists\.txt$/,
   /^plugins\/([a-z_]+\/)*[a-z0-9_-]+\.(h|cpp|cu|cuh)$/,
   /^plugins\/([a-z_]+\/)*README\.md$/,
   /^cmake\/[a-z-]+\.cmake$/,

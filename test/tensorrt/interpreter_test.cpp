@@ -63,10 +63,10 @@ TEST_F(InterpreterTest, RefusesLayersThatItDoesNotKnow) {
 
 TEST_F(InterpreterTest, RefusesUsesThatItDoesNotKnow) {
   nvinfer1::IShuffleLayer* shuffle = network->addShuffle(*x);
-  shuffle->setFirstTranspose({0, 2, 1});
+  shuffle->setSecondTranspose({0, 2, 1});
   network->markOutput(finish(shuffle, "turned"));
   EXPECT_EQ(error_of([&] { Interpreter{*network}; }),
-            "the interpreter does not know a shuffle that transposes (layer turned)");
+            "the interpreter does not know a shuffle that transposes twice (layer turned)");
 }
 
 TEST_F(InterpreterTest, RefusesInputsThatAreMissingOrOfAnotherShape) {
