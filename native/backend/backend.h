@@ -55,6 +55,12 @@ struct RankMemory {
 class RankModel {
  public:
   virtual ~RankModel() = default;
+  // What is left to do before step() and takes the other ranks: all of them are made when this is called, and
+  // none is destroyed before all have returned from it.
+  virtual void prepare() {}
+  // Ends waits for other ranks on this one's device. From any thread, while prepare() or step() runs; nothing
+  // is run afterwards.
+  virtual void abort(int /*lost_rank*/) noexcept {}
   // Runs one step. logits: [B, V] float32, complete on rank 0 when this returns there. Every rank passes the
   // same batch; ranks in one process pass the same logits pointer.
   virtual void step(const StepBatch& batch, float* logits) = 0;

@@ -38,6 +38,8 @@ class HostedModel final : public RankModel {
     communicator_.leave();
   }
 
+  void abort(int lost_rank) noexcept override { own_->abort(lost_rank); }
+
   void step(const StepBatch& batch, float* logits) override {
     tell(bytes_of(batch));
     own_->step(batch, logits);
@@ -99,6 +101,7 @@ RankModelFactory make_hosted_factory(RankModelFactory own, std::shared_ptr<HostG
     auto& communicator = static_cast<TcpCommunicator&>(given);
     try {
       std::unique_ptr<RankModel> model = own(communicator);
+      model->prepare();  // with the others, which then say that they have loaded
       RankMemory others;
       for (int rank = 1; rank < communicator.size(); ++rank) {
         const RankMemory memory = receive_loaded(communicator, *group, rank);

@@ -152,6 +152,7 @@ class RemoteRank {
     TcpCommunicator communicator(options_.rank, std::move(peers_), group);
     try {
       std::unique_ptr<RankModel> model = load(communicator);
+      model->prepare();
       communicator.post(0, bytes_of(model->memory()));
       while (const auto message = communicator.receive(0)) obey(*message, *model, communicator);
     } catch (const Error& error) {

@@ -17,7 +17,7 @@ struct RankGroup::State {
   explicit State(uint32_t helper_count) : helpers(helper_count) {}
 
   using Task = std::function<void(int)>;
-  using OnFailure = std::function<void(const std::string&)>;
+  using OnFailure = std::function<void(int, const std::string&)>;
 
   void act(int rank) {
     try {
@@ -36,7 +36,7 @@ struct RankGroup::State {
       if (failure) return;
       failure = std::current_exception();
     }
-    (*on_failure)("rank " + std::to_string(rank) + " failed: " + what);
+    (*on_failure)(rank, "rank " + std::to_string(rank) + " failed: " + what);
   }
 
   void serve(int rank) {
@@ -86,7 +86,7 @@ RankGroup::~RankGroup() {
 }
 
 void RankGroup::run(const std::function<void(int rank)>& task,
-                    const std::function<void(const std::string&)>& on_failure) {
+                    const std::function<void(int rank, const std::string& message)>& on_failure) {
   State& state = *state_;
   state.task = &task;
   state.on_failure = &on_failure;

@@ -16,11 +16,11 @@ class RankGroup {
   RankGroup(const RankGroup&) = delete;
   RankGroup& operator=(const RankGroup&) = delete;
 
-  // Runs task(rank) on every rank and returns when all have. If any throws, on_failure(message) is called at
-  // once on that rank's thread (so that the others' waits can be aborted), and run() rethrows the first
-  // exception.
+  // Runs task(rank) on every rank and returns when all have. If any throws, on_failure(rank, message) is
+  // called at once on that rank's thread (so that the others' waits can be aborted), and run() rethrows the
+  // first exception.
   void run(const std::function<void(int rank)>& task,
-           const std::function<void(const std::string&)>& on_failure);
+           const std::function<void(int rank, const std::string& message)>& on_failure);
 
  private:
   struct State;

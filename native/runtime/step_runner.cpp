@@ -15,7 +15,7 @@ constexpr int64_t kParallelSamplingLogits = 1 << 18;
 }  // namespace
 
 StepRunner::Ranks::~Ranks() {
-  group.run([this](int rank) { models[static_cast<size_t>(rank)].reset(); }, [](const std::string&) {});
+  group.run([this](int rank) { models[static_cast<size_t>(rank)].reset(); }, [](int, const std::string&) {});
 }
 
 StepRunner::StepRunner(const LocalExecutorConfig& config, std::span<const RankModelFactory> factories,
@@ -31,16 +31,24 @@ StepRunner::StepRunner(const LocalExecutorConfig& config, std::span<const RankMo
   rows_.resize(max_rows);
   logits_ = std::make_unique_for_overwrite<float[]>(max_rows * static_cast<size_t>(config.vocab));
   workspaces_.assign(factories.size(), SamplerWorkspace(config.vocab));
-  on_all_ranks([&](int rank) {
-    const auto index = static_cast<size_t>(rank);
-    omp_set_num_threads(config_.threads_per_rank);  // of this thread's own team
-    ranks_.models[index] = factories[index](*communicators_[index]);
-    KRAKEN_CHECK(ranks_.models[index] != nullptr);
-  });
+  // While models are made none may be reached by another thread; they wait for each other on the host alone.
+  ranks_.group.run(
+      [&](int rank) {
+        const auto index = static_cast<size_t>(rank);
+        omp_set_num_threads(config_.threads_per_rank);  // of this thread's own team
+        ranks_.models[index] = factories[index](*communicators_[index]);
+        KRAKEN_CHECK(ranks_.models[index] != nullptr);
+      },
+      [this](int, const std::string& reason) { communicators_.front()->abort(reason); });
+  on_all_ranks([this](int rank) { ranks_.models[static_cast<size_t>(rank)]->prepare(); });
 }
 
 void StepRunner::on_all_ranks(const std::function<void(int rank)>& task) {
-  ranks_.group.run(task, [this](const std::string& reason) { communicators_.front()->abort(reason); });
+  ranks_.group.run(task, [this](int rank, const std::string& reason) {
+    communicators_.front()->abort(reason);
+    const int lost_rank = communicators_[static_cast<size_t>(rank)]->rank();
+    for (const auto& model : ranks_.models) model->abort(lost_rank);
+  });
 }
 
 double StepRunner::time_on_all_ranks(const std::function<void(RankModel&)>& task) {

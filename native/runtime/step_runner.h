@@ -61,6 +61,7 @@ class StepRunner {
   void pack(std::span<const Chunk> chunks);
   void evaluate_rows();
   void evaluate(int32_t index, SamplerWorkspace& workspace);
+  // Whoever fails ends the others' waits, on the host and on devices.
   void on_all_ranks(const std::function<void(int rank)>& task);
   double time_on_all_ranks(const std::function<void(RankModel& model)>& task);
 

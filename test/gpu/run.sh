@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Tests and measures the CUDA kernels and communicators on the GPUs of this machine. Needs nvcc and a GPU, nothing else
-# of this project: no Node, no TensorRT. cuBLASLt and NCCL are opened at run time where they are installed.
+# of this project: no Node, no TensorRT. cuBLASLt and NCCL are opened at run time where they are installed. Where TensorRT,
+# Node and this project's builds (`npm run setup`, `npm run build:gpu`) are there, it goes on to engines (engines.ts).
 #
 #   bash test/gpu/run.sh                  correctness, overlap, bandwidth; a table, and results in build-gpu/gpu.json
 #   bash test/gpu/run.sh --tune FILE      also measures every algorithm, and writes the table of the fastest
 #   bash test/gpu/run.sh --compile-only   only compiles, for sm_80, sm_90 and sm_100; needs no GPU
 #
-# NVCC names the compiler, KRAKEN_GPU_BUILD the folder of what is built. All of it takes at most KRAKEN_GPU_SECONDS (480);
-# what there was no time for is listed at the end. Ends with 1 when a check failed.
+# NVCC and NODE name the compiler and the node for engines, KRAKEN_GPU_BUILD the folder of what is built. All of it takes
+# at most KRAKEN_GPU_SECONDS (480); what there was no time for is listed at the end. Ends with 1 when a check failed.
 set -euo pipefail
 root="$(cd "$(dirname "$0")/../.." && pwd)"
 build="${KRAKEN_GPU_BUILD:-$root/build-gpu}"
@@ -56,6 +57,7 @@ done
 flags=(-O2 -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Werror
   -I"$root/plugins/kernels" -I"$root/plugins" -I"$root/test/kernels" -I"$root/test/gpu")
 mkdir -p "$build"
+build="$(cd "$build" && pwd)"
 objects=()
 pending=()
 hash_of() { cat "$@" | sha256sum; }
@@ -93,19 +95,50 @@ done
 echo "built $build/kraken-gpu-test for sm ${architectures[*]} in $SECONDS s" >&2
 if $compile_only; then exit 0; fi
 
+node="${NODE:-node}"
+engines() { (cd "$root" && "$@" "$node" --import tsx test/gpu/engines.ts --backend tensorrt "${engine_options[@]}"); }
+engines_missing() { # why engines cannot run here; nothing where they can
+  command -v "$node" >/dev/null || { echo "no Node here (NODE may name it)"; return; }
+  [ -d "$root/node_modules/tsx" ] || { echo "no packages of this project here: \`npm run setup\`"; return; }
+  local engine_options=(--missing)
+  engines env 2>&1 || echo "engines.ts does not start"
+}
+without_engines="$(engines_missing)"
+
 # Ranks that share a GPU need a hardware queue each, and must not wait for one another to load a kernel.
 export CUDA_DEVICE_MAX_CONNECTIONS=32 CUDA_MODULE_LOADING=EAGER
 sanitizers=(memcheck racecheck synccheck)
 command -v compute-sanitizer >/dev/null || sanitizers=()
 # What does not begin while there is time for it and for the sanitizers is left out; what hangs is ended.
 reserved=$((bound / 4 > 30 ? bound / 4 : 30))
-seconds=$(($(left) > reserved ? $(left) - reserved : 0))
+for_engines=0
+if [ -z "$without_engines" ]; then for_engines=$((bound / 3)); fi
+beside=$((reserved + for_engines))
+seconds=$(($(left) > beside ? $(left) - beside : 0))
 status=0
 timeout -k 5 "$(($(left) > 20 ? $(left) - 10 : 10))" "$build/kraken-gpu-test" --json "$build/gpu.json" \
   --seconds "$seconds" "${tune[@]}" || status=$?
 if [ "$status" -ge 124 ]; then
   running="$(sed -n 's/.*"running": "\(.*\)",/\1/p' "$build/gpu.json" 2>/dev/null || true)"
   left_out+=("what came after \"${running:-the start}\", which was ended (status $status); gpu.json has what came before")
+fi
+if [ -n "$without_engines" ]; then
+  echo "engines: skipped: $without_engines"
+elif [ "$(left)" -le $((reserved + 5)) ]; then
+  left_out+=("engines")
+else
+  for_engines=$(($(left) - reserved))
+  devices="$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | wc -l)"
+  if [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then devices="$(tr , '\n' <<<"$CUDA_VISIBLE_DEVICES" | wc -l)"; fi
+  engine_options=(--json "$build/gpu.json" --seconds "$for_engines" --devices "$devices")
+  engine_status=0
+  # As a user's program: what was set above is for the kernels' tests.
+  engines timeout -k 5 "$((for_engines + 10))" env -u CUDA_DEVICE_MAX_CONNECTIONS -u CUDA_MODULE_LOADING || engine_status=$?
+  if [ "$engine_status" -ge 124 ]; then
+    left_out+=("the rest of the engines, which were ended (status $engine_status)")
+  elif [ "$engine_status" -ne 0 ]; then
+    status=1
+  fi
 fi
 if [ ${#sanitizers[@]} -eq 0 ]; then echo "compute-sanitizer: not installed, skipped" >&2; fi
 for tool in "${sanitizers[@]}"; do

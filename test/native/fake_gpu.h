@@ -34,7 +34,7 @@ struct kraken_communicator {
   uint64_t arrived = 0;
   std::map<uint64_t, std::vector<float>> sums;
   uint64_t round = 0;  // of each rank
-  bool lost = false;
+  std::atomic<bool> lost = false;
 };
 
 struct kraken_kv_cache {
@@ -52,6 +52,7 @@ struct GpuControls {
   int plugins_attached = 5;  // to each context
   bool communicator_fails = false, kv_cache_fails = false, capture_fails = false;
   std::atomic<int> lose_rank{-1};  // does not come to its next exchange
+  std::atomic<int> fail_rank{-1};  // cannot enqueue
   std::chrono::milliseconds patience{300};
   std::atomic<int> contexts{0}, captured{0}, launched{0}, enqueued{0}, allocations{0};
   std::atomic<int64_t> live_bytes{0};
@@ -93,6 +94,12 @@ inline tensorrt::PluginsLibrary plugins() {
     plugin_error = "a rank did not come to a collective in time";
     return communicator->lost ? int32_t{-1} : int32_t{0};
   };
+  library.kraken_communicator_abort = [](kraken_communicator* communicator, int32_t) {
+    kraken_communicator& host = *communicator->all.front();
+    const std::lock_guard lock(host.mutex);
+    communicator->lost = true;
+    host.changed.notify_all();
+  };
   library.kraken_communicator_transport = [](const kraken_communicator*) { return "fake"; };
   library.kraken_kv_cache_create = [](const kraken_kv_cache_options* options) {
     plugin_error = "out of memory";
@@ -131,6 +138,7 @@ class FakeContext final : public tensorrt::Context {
   void set_address(const char* tensor, void* memory) override { addresses_[tensor] = memory; }
   void enqueue() override {
     ++controls->enqueued;
+    if (controls->fail_rank == rank_) throw Error("ERR_BACKEND_FAILED", "TensorRT cannot enqueue a step");
     // Shapes and addresses are those of now.
     stream_.work.push_back([this, shapes = shapes_, addresses = addresses_] { run(shapes, addresses); });
   }
@@ -272,7 +280,8 @@ inline std::vector<float> kraken_communicator::sum(const std::vector<float>& min
   ++host.arrived;
   host.changed.notify_all();
   const uint64_t target = (number + 1) * all.size();
-  if (!host.changed.wait_for(lock, kraken::fake::controls->patience, [&] { return host.arrived >= target; }))
+  if (!host.changed.wait_for(lock, kraken::fake::controls->patience,
+                             [&] { return host.arrived >= target || lost; }))
     lost = true;
   host.sums.erase(host.sums.begin(), host.sums.lower_bound(number));
   return host.sums.at(number);

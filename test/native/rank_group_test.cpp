@@ -14,7 +14,7 @@
 namespace kraken {
 namespace {
 
-const auto kIgnore = [](const std::string&) {};
+const auto kIgnore = [](int, const std::string&) {};
 
 TEST(RankGroup, RunsEveryRankOnItsOwnThread) {
   for (int ranks : {1, 2, 4, 7}) {
@@ -49,8 +49,9 @@ TEST(RankGroup, ReportsTheFirstFailureAtOnceAndRethrowsIt) {
             if (rank == failing) throw std::runtime_error("kaputt");
             communicators[static_cast<size_t>(rank)]->barrier();  // would wait for ever
           },
-          [&](const std::string& what) {
+          [&](int rank, const std::string& what) {
             ++reports;
+            EXPECT_EQ(rank, failing);
             reason = what;
             communicators[0]->abort(what);
           });

@@ -180,6 +180,29 @@ TEST_F(TensorRtModelTest, ALostRankFailsWhatIsPending) {
   EXPECT_EQ(test::code_of([&] { executor->enqueue(plain()); }), "ERR_RANK_LOST");
 }
 
+// The others are in an exchange on their devices then, which would wait for a minute.
+TEST_F(TensorRtModelTest, ARankThatFailsEndsTheOthersAtOnce) {
+  controls.patience = 60s;
+  start(4);
+  EXPECT_EQ(log.wait(executor->enqueue(plain())).last.finish, FinishReason::Length);
+  const auto from = std::chrono::steady_clock::now();
+  controls.fail_rank = 2;
+  const test::Log::Sample sample = log.wait(executor->enqueue(plain()));
+  EXPECT_EQ(sample.last.error_code, "ERR_BACKEND_FAILED");
+  EXPECT_EQ(sample.last.error_message, "TensorRT cannot enqueue a step");
+  EXPECT_LT(std::chrono::steady_clock::now() - from, 10s);
+}
+
+TEST_F(TensorRtModelTest, ARankThatFailsToLoadEndsTheOthersAtOnce) {
+  controls.patience = 60s;
+  const auto from = std::chrono::steady_clock::now();
+  for (const int rank : {0, 3}) {
+    controls.fail_rank = rank;
+    expect_refused("ERR_BACKEND_FAILED", "cannot enqueue", [&] { start(4); });
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - from, 10s);
+}
+
 // --- what can be wrong
 
 TEST_F(TensorRtModelTest, AnEngineOfAnotherTensorRtOrGpuIsRefusedBeforeItIsRead) {

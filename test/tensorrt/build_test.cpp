@@ -51,6 +51,7 @@ TEST_P(BuiltNetwork, IsAcceptedUpToTheDevice) {
   lower_last_rank();
   tensorrt::configure(*builder, options(dtype()), *config);
   EXPECT_EQ(config->getNbOptimizationProfiles(), 2);
+  EXPECT_FALSE(config->getFlag(nvinfer1::BuilderFlag::kTF32));
   build_without_a_plan();
   EXPECT_TRUE(log.contains("Constructing optimization profile number 0 [1/2]")) << log.problems();
   EXPECT_TRUE(log.contains(kNoDevice)) << log.problems();

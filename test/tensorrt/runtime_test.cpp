@@ -3,8 +3,12 @@
 // our plugins' own kernels. Against the same requests on the CPU backend.
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <functional>
+#include <thread>
 
 #include "backend/tensorrt/build_plans.h"
 #include "backend/tensorrt/rank_model.h"
@@ -18,6 +22,7 @@ namespace kraken::test {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace std::chrono_literals;
 
 constexpr int kContext = 160, kStepTokens = 48, kBatch = 4;
 
@@ -102,7 +107,34 @@ class Directory {
   const fs::path path_;
 };
 
-Answers on_tensorrt(HostTensorRt& host, const RandomModel& model, int ranks, bool captured, DType dtype) {
+// A rank that may fail instead of running a step, while the others are in it.
+class FailingModel final : public RankModel {
+ public:
+  FailingModel(std::unique_ptr<RankModel> model, const std::atomic<bool>& fails)
+      : model_(std::move(model)), fails_(fails) {}
+  void prepare() override { model_->prepare(); }
+  void abort(int lost_rank) noexcept override { model_->abort(lost_rank); }
+  void step(const StepBatch& batch, float* logits) override {
+    if (fails_) {
+      std::this_thread::sleep_for(200ms);  // the others have come to their exchange
+      throw Error("ERR_BACKEND_FAILED", "this rank broke down");
+    }
+    model_->step(batch, logits);
+  }
+  void run_products(int tokens, float* logits) override { model_->run_products(tokens, logits); }
+  void read_weights() override { model_->read_weights(); }
+  RankMemory memory() const override { return model_->memory(); }
+  std::map<std::string, double> take_profile() override { return model_->take_profile(); }
+
+ private:
+  const std::unique_ptr<RankModel> model_;
+  const std::atomic<bool>& fails_;
+};
+
+using Ask = std::function<Answers(Executor&, Log&, int vocab)>;
+
+Answers on_tensorrt(HostTensorRt& host, const RandomModel& model, int ranks, bool captured,
+                    const Ask& ask = test::ask, const std::atomic<bool>* last_fails = nullptr) {
   const InterpretedTensorRt tensorrt(host);
   const tensorrt::PluginsLibrary plugins = linked_plugins();
   const LocalExecutorConfig config = config_for(model.config(), tensorrt::kBlockTokens, 3);
@@ -116,22 +148,24 @@ Answers on_tensorrt(HostTensorRt& host, const RandomModel& model, int ranks, boo
   PlanOptions plans;
   plans.directory = directory.path();
   plans.ranks = ranks;
-  plans.dtype = dtype;
+  plans.dtype = DType::Float32;
   plans.max_tokens = config.max_step_tokens;
   plans.max_sequences = config.max_batch_size;
   plans.max_rows = config.max_rows;
   plans.max_context = config.max_sequence_length;
   CompileOptions options = options_for(config);
-  options.dtype = dtype;
+  options.dtype = DType::Float32;
   options.backend_config =
       build_plans_for(tensorrt, plugins, model.config(), plans, [](double) { return true; });
   std::vector<RankModelFactory> factories;
   for (int rank = 0; rank < ranks; ++rank) {
-    factories.push_back([&, rank](Communicator& communicator) {
-      return std::make_unique<tensorrt::TensorRtModel>(
+    factories.push_back([&, rank](Communicator& communicator) -> std::unique_ptr<RankModel> {
+      auto made = std::make_unique<tensorrt::TensorRtModel>(
           tensorrt, plugins, graphs[static_cast<size_t>(rank)],
           directory.path() + "/rank" + std::to_string(rank) + ".engine", communicator, options,
           tensorrt::RankSettings{captured, ""});
+      if (last_fails == nullptr || rank + 1 < ranks) return made;
+      return std::make_unique<FailingModel>(std::move(made), *last_fails);
     });
   }
   Log log;
@@ -149,6 +183,15 @@ double relative_error(const std::vector<float>& got, const std::vector<float>& w
   return std::isnan(error) ? INFINITY : std::sqrt(error / norm);
 }
 
+ModelConfig config_of(const std::string& name) {
+  ModelConfig config;
+  for (const Model& model : models()) {
+    if (model.name == name) config = model.config;
+  }
+  config.max_positions = kContext;
+  return config;
+}
+
 struct Case {
   std::string model;
   int ranks;
@@ -156,7 +199,7 @@ struct Case {
   friend void PrintTo(const Case& c, std::ostream* out) { *out << c.model << " on " << c.ranks; }
 };
 
-class TensorRtRuntime : public testing::TestWithParam<Case> {
+class OnTheHost : public testing::Test {
  protected:
   void SetUp() override {
     std::string why_not;
@@ -165,17 +208,14 @@ class TensorRtRuntime : public testing::TestWithParam<Case> {
   }
   HostTensorRt* host = nullptr;
 };
+class TensorRtRuntime : public OnTheHost, public testing::WithParamInterface<Case> {};
+class TensorRtFailure : public OnTheHost, public testing::WithParamInterface<int> {};
 
 // Prompts in chunks, beside sequences that decode, in a cache too small for all of them.
 TEST_P(TensorRtRuntime, ServesWhatTheCpuServes) {
   const auto& [name, ranks, captured] = GetParam();
-  ModelConfig config;
-  for (const Model& model : models()) {
-    if (model.name == name) config = model.config;
-  }
-  config.max_positions = kContext;
-  const RandomModel model(config);
-  const Answers want = on_the_cpu(model), got = on_tensorrt(*host, model, ranks, captured, DType::Float32);
+  const RandomModel model(config_of(name));
+  const Answers want = on_the_cpu(model), got = on_tensorrt(*host, model, ranks, captured);
   EXPECT_EQ(got.tokens, want.tokens);
   const double error = relative_error(got.logits, want.logits), tolerance = 1e-5;
   std::printf("  %-16s R=%d %s  %.2e (%3.0f %% of tolerance), %d preemptions\n", name.c_str(), ranks,
@@ -183,6 +223,30 @@ TEST_P(TensorRtRuntime, ServesWhatTheCpuServes) {
               static_cast<int>(got.preemptions));
   EXPECT_LE(error, tolerance);
   EXPECT_GT(got.preemptions, 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(OfTheLastOf, TensorRtFailure, testing::Values(2, 4),
+                         testing::PrintToStringParamName());
+
+// Long before an exchange gives up a rank, after 10 s.
+TEST_P(TensorRtFailure, EndsTheOtherRanksAtOnce) {
+  const RandomModel model(config_of("kraken4_biases"));
+  std::atomic<bool> fails = false;
+  std::chrono::steady_clock::duration took{};
+  on_tensorrt(
+      *host, model, GetParam(), true,
+      [&](Executor& executor, Log& log, int) {
+        EXPECT_EQ(log.wait(executor.enqueue(plain(10, 2))).last.error_message, "");
+        fails = true;
+        const auto from = std::chrono::steady_clock::now();
+        const Log::Sample sample = log.wait(executor.enqueue(plain(10, 2)));
+        took = std::chrono::steady_clock::now() - from;
+        EXPECT_EQ(sample.last.error_code, "ERR_BACKEND_FAILED");
+        EXPECT_EQ(sample.last.error_message, "this rank broke down");
+        return Answers{};
+      },
+      &fails);
+  EXPECT_LT(took, 5s);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, TensorRtRuntime,

@@ -68,7 +68,8 @@ enum Profile : int {
 };
 
 // What the network needs of the builder's configuration: one stream, so that no plugin runs beside another,
-// and the profiles. Timing cache and progress monitor are the caller's.
+// products of float32 in float32 (TensorRT's default is TF32, with 10 bits of mantissa), and the profiles.
+// Timing cache and progress monitor are the caller's.
 void configure(nvinfer1::IBuilder& builder, const LoweringOptions& options, nvinfer1::IBuilderConfig& config);
 
 }  // namespace kraken::tensorrt

@@ -28,6 +28,7 @@ void configure(nvinfer1::IBuilder& builder, const LoweringOptions& options,
                nvinfer1::IBuilderConfig& config) {
   KRAKEN_CHECK(options.max_tokens > 0 && options.max_sequences > 0 && options.max_rows > 0);
   config.setMaxAuxStreams(0);
+  config.clearFlag(nvinfer1::BuilderFlag::kTF32);
   const auto add = [&](Range tokens, Range sequences, Range rows) {
     nvinfer1::IOptimizationProfile* profile = builder.createOptimizationProfile();
     const auto set = [&](const char* input, Range range, std::vector<int64_t> rest = {}) {

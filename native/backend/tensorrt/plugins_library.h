@@ -22,6 +22,7 @@ namespace kraken::tensorrt {
   X(kraken_communicator_create)      \
   X(kraken_communicator_destroy)     \
   X(kraken_communicator_status)      \
+  X(kraken_communicator_abort)       \
   X(kraken_communicator_transport)   \
   X(kraken_kv_cache_create)          \
   X(kraken_kv_cache_destroy)         \

@@ -60,7 +60,9 @@ TensorRtModel::TensorRtModel(const TensorRt& tensorrt, const PluginsLibrary& plu
       plugins_(plugins),
       graph_(graph),
       group_(communicator),
+      plan_file_(plan_file),
       options_(options),
+      settings_(settings),
       facts_(parse_engine_facts(options.backend_config, graph.ranks)),
       table_blocks_((facts_.limits.max_context + facts_.block_tokens - 1) / facts_.block_tokens),
       scratch_block_(options.kv_blocks) {
@@ -71,10 +73,20 @@ TensorRtModel::TensorRtModel(const TensorRt& tensorrt, const PluginsLibrary& plu
   check_architecture(plugins_, device);
   check_built_for(facts_, {tensorrt_.version(), plugins_.kraken_plugins_version(), device});
   device_ = tensorrt_.open(device_index_);
-  load(plan_file, settings);
+}
+
+void TensorRtModel::prepare() {
+  load();
   warm_up();
-  if (settings.capture) capture_decode();
+  if (settings_.capture) capture_decode();
   times_.clear();
+}
+
+// A rank that has no communicator yet, or waits on the host, learns it from its group.
+void TensorRtModel::abort(int lost_rank) noexcept {
+  if (kraken_communicator* communicator = abortable_) {
+    plugins_.kraken_communicator_abort(communicator, lost_rank);
+  }
 }
 
 TensorRtModel::~TensorRtModel() {
@@ -102,7 +114,7 @@ void TensorRtModel::check_limits() const {
   }
 }
 
-void TensorRtModel::load(const std::string& plan_file, const RankSettings& settings) {
+void TensorRtModel::load() {
   const KvCacheShape cache = kv_cache_shape(graph_, options_.dtype, options_.kv_blocks + 1);
   memory_.kv_cache = cache.block_bytes() * static_cast<size_t>(cache.blocks);
   const InputLayout largest(options_.max_tokens, options_.max_sequences, options_.max_rows, table_blocks_);
@@ -110,7 +122,7 @@ void TensorRtModel::load(const std::string& plan_file, const RankSettings& setti
   const size_t logit_bytes = static_cast<size_t>(options_.max_rows) * columns * sizeof(float);
   const size_t exchange = exchange_bytes(graph_, options_.dtype, facts_.limits.max_tokens);
   {
-    const MappedFile plan(plan_file);
+    const MappedFile plan(plan_file_);
     memory_.weights = plan.size();
     check_memory(plan.size() + memory_.kv_cache + exchange + largest.bytes + logit_bytes,
                  "weights, key/value cache and buffers");
@@ -124,7 +136,8 @@ void TensorRtModel::load(const std::string& plan_file, const RankSettings& setti
 
   communicator_ = make_communicator(plugins_, group_, graph_.communication,
                                     exchange_capacity(graph_, options_.dtype, facts_.limits.max_tokens),
-                                    settings.algorithms);
+                                    settings_.algorithms);
+  abortable_ = communicator_.get();
   kv_cache_ = make_kv_cache(plugins_, cache);
   activations_ = device_->allocate(activation_bytes_);
   inputs_ = device_->allocate(largest.bytes);

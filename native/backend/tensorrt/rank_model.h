@@ -9,6 +9,7 @@
 // enqueued as it is, with the prefill profile.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -43,14 +44,16 @@ struct RankSettings {
 
 class TensorRtModel final : public RankModel {
  public:
-  // All ranks at once, each on its own thread. Throws
-  // ERR_ENGINE_BACKEND (built for something else), ERR_ENGINE_CORRUPT, ERR_OUT_OF_MEMORY (before anything is
-  // allocated: needed and free), ERR_COMMUNICATION, ERR_BACKEND_UNAVAILABLE, ERR_BACKEND_FAILED, ERR_OPTION.
+  // Throws ERR_ENGINE_BACKEND (built for something else), ERR_BACKEND_UNAVAILABLE, ERR_OPTION.
   TensorRtModel(const TensorRt& tensorrt, const PluginsLibrary& plugins, const Graph& graph,
                 const std::string& plan_file, Communicator& communicator, const CompileOptions& options,
                 const RankSettings& settings);
   ~TensorRtModel() override;
 
+  // All ranks at once, each on its own thread. Throws ERR_ENGINE_CORRUPT, ERR_OUT_OF_MEMORY (before anything
+  // is allocated: needed and free), ERR_COMMUNICATION, ERR_BACKEND_FAILED.
+  void prepare() override;
+  void abort(int lost_rank) noexcept override;
   void step(const StepBatch& batch, float* logits) override;
   void run_products(int tokens, float* logits) override;
   void read_weights() override;
@@ -66,7 +69,7 @@ class TensorRtModel final : public RankModel {
   };
 
   void check_limits() const;
-  void load(const std::string& plan_file, const RankSettings& settings);
+  void load();
   // Throws ERR_OUT_OF_MEMORY when what the ranks of this device are about to allocate is not free.
   void check_memory(size_t bytes, const char* what);
   std::unique_ptr<Context> make_context(Phase phase);
@@ -83,7 +86,9 @@ class TensorRtModel final : public RankModel {
   const PluginsLibrary& plugins_;
   const Graph& graph_;
   Communicator& group_;
+  const std::string plan_file_;
   const CompileOptions options_;
+  const RankSettings settings_;
   const EngineFacts facts_;
   const int64_t table_blocks_;  // P
   const int32_t scratch_block_;
@@ -94,6 +99,8 @@ class TensorRtModel final : public RankModel {
   // Destroyed from the last to the first: contexts before the engine, the cache and the communicator.
   std::unique_ptr<Device> device_;
   DeviceCommunicator communicator_;
+  // The same, for abort() on another thread.
+  std::atomic<kraken_communicator*> abortable_ = nullptr;
   DeviceKvCache kv_cache_;
   Allocation activations_, inputs_, logits_, pinned_inputs_, pinned_logits_;
   size_t activation_bytes_ = 0;

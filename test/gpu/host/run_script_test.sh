@@ -17,7 +17,11 @@ stand_in nvidia-smi 'echo 9.0; echo 9.0'
 stand_in nvcc 'while [ $# -gt 0 ]; do case "$1" in -c) compiles=yes ;; -o) output="$2" ;; esac; shift; done
 if [ -n "${compiles:-}" ]; then touch "$output"; else cp "$STAND_IN_PROGRAM" "$output"; fi'
 stand_in compute-sanitizer 'while [ "$1" != --error-exitcode ]; do shift; done; shift 2; exec "$@"'
+# Engines: what cannot run says why, what can says how it was asked.
+stand_in no-engines 'echo "no TensorRT in this test"'
+stand_in engines 'case " $* " in *" --missing "*) ;; *) echo "engines asked: $*"; exit "${STAND_IN_STATUS:-0}" ;; esac'
 stand_in quick "exec \"$program\" --small \"\$@\""
+stand_in brief 'exit 0'
 stand_in stuck 'while [ "$1" != --json ]; do shift; done; echo "  \"running\": \"a part that hangs\"," >"$2"; exec sleep 60'
 
 fail() {
@@ -30,7 +34,7 @@ run() { # program, bound in seconds, further arguments of run.sh
   shift 2
   rm -rf "$work/build"
   status=0
-  STAND_IN_PROGRAM="$work/bin/$program" KRAKEN_GPU_SECONDS="$bound" KRAKEN_GPU_BUILD="$work/build" NVCC="$work/bin/nvcc" \
+  STAND_IN_PROGRAM="$work/bin/$program" NODE="${node:-$work/bin/no-engines}" KRAKEN_GPU_SECONDS="$bound" KRAKEN_GPU_BUILD="$work/build" NVCC="$work/bin/nvcc" \
     PATH="$work/bin:$PATH" bash "$root/test/gpu/run.sh" "$@" >"$work/output" 2>&1 || status=$?
 }
 expect() { grep -qF -- "$1" "$work/output" || fail "no \"$1\""; }
@@ -50,6 +54,21 @@ expect "passed: "
 expect "compute-sanitizer synccheck"
 expect "passed in "
 [ -s "$work/build/gpu.json" ] || fail "no gpu.json"
+
+expect "engines: skipped: no TensorRT in this test"
+
+node="$work/none" run brief 40
+[ "$status" -eq 0 ] || fail "a run without Node gave $status"
+expect "engines: skipped: no Node here"
+
+# Sanitizers have their share of the time, engines what is left.
+node="$work/bin/engines" run brief 60
+[ "$status" -eq 0 ] || fail "a run with engines gave $status"
+expect "test/gpu/engines.ts --backend tensorrt --json $work/build/gpu.json --seconds "
+expect "--devices 2"
+STAND_IN_STATUS=1 node="$work/bin/engines" run brief 60
+[ "$status" -eq 1 ] || fail "engines that fail gave $status"
+expect "FAILED in "
 
 run quick 30
 [ "$status" -eq 0 ] || fail "a run without time gave $status"

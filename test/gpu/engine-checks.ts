@@ -1,0 +1,85 @@
+/**
+ * One engine of a backend beside one of backend cpu in float32, from the same weights: the logits of a prompt, and what
+ * is generated greedily for several prompts at a time, so that decode steps of a batch run, too.
+ */
+import { join } from "node:path";
+import { tolerances } from "../../lib/bench/check.js";
+import { randomPrompts } from "../../lib/bench/measure.js";
+import { type BuildOptions, buildEngine, Engine, type LoadOptions } from "../../lib/index.js";
+import type { Check } from "./engine-report.js";
+
+export type Dtype = "float32" | "bfloat16";
+
+export interface Wanted {
+  backend: string;
+  dtype: Dtype;
+  ranks: number;
+  ranksPerDevice: number;
+}
+
+export interface Answers {
+  logits: Float32Array;
+  tokens: number[][];
+}
+
+/**
+ * Of ‖Δ‖ / ‖logits‖. The bounds of docs/architecture.md are from exact arithmetic; two float32 engines are each as far
+ * from it, in other directions. Beside bfloat16 the reference's own error is nothing.
+ */
+export const allowed: Record<Dtype, number> = {
+  float32: 2 * tolerances.float32,
+  bfloat16: tolerances.bfloat16,
+};
+
+const outputTokens = 16;
+/** Of the prompts that are continued together: one token, one that fills a block of 64 on its way, and others. */
+const lengths = [1, 9, 60, 33];
+
+export async function ask(
+  model: Pick<BuildOptions, "checkpoint" | "random" | "seed">,
+  { backend, dtype, ranks, ranksPerDevice }: Wanted,
+  directory: string,
+  signal: AbortSignal,
+): Promise<Answers> {
+  const output = join(directory, `${backend}-${dtype}-${ranks}`);
+  const shared = { ranksPerDevice: ranksPerDevice > 1 ? ranksPerDevice : undefined, signal };
+  await buildEngine({ ...model, output, backend, dtype, ranks, maxBatchSize: lengths.length, ...shared });
+  const loading: LoadOptions = { maxBatchSize: lengths.length, ...shared };
+  await using engine = await Engine.load(output, loading);
+  const { vocabSize } = engine.config;
+  const [prompt] = randomPrompts(1, 100, vocabSize, 1) as [number[]];
+  const { data } = await engine.logits(prompt, { signal });
+  const prompts = lengths.map((length, i) => randomPrompts(1, length, vocabSize, 2 + i)[0]!);
+  const results = await Promise.all(
+    prompts.map((one) =>
+      engine.generate(one, { maxTokens: outputTokens, temperature: 0, ignoreEos: true, signal }),
+    ),
+  );
+  return { logits: data, tokens: results.map(({ tokens }) => [...tokens]) };
+}
+
+function relativeError(actual: Float32Array, expected: Float32Array): number {
+  if (actual.length !== expected.length || expected.length === 0) return Number.POSITIVE_INFINITY;
+  let [difference, norm] = [0, 0];
+  for (let i = 0; i < expected.length; i++) {
+    difference += (actual[i]! - expected[i]!) ** 2;
+    norm += expected[i]! ** 2;
+  }
+  return Math.sqrt(difference / norm);
+}
+
+/** Greedy tokens are compared in float32 alone: rounding to bfloat16 may decide between two nearly as likely. */
+export function compare(actual: Answers, expected: Answers, dtype: Dtype): Check[] {
+  const logits = {
+    name: `logits, ${dtype}`,
+    error: relativeError(actual.logits, expected.logits),
+    tolerance: allowed[dtype],
+  };
+  if (dtype !== "float32") return [logits];
+  const greedy = expected.tokens.map((tokens, i) => ({
+    name: `tokens after a prompt of ${lengths[i]} that are others`,
+    error: tokens.filter((token, j) => token !== actual.tokens[i]?.[j]).length,
+    tolerance: 0,
+  }));
+  return [logits, ...greedy];
+}
