@@ -148,7 +148,7 @@ describe("build", () => {
       join(work, "no-gpu"),
     ]);
     assert.equal(backend.code, 1);
-    assert.match(backend.stderr, /TensorRT[\s\S]*code: ERR_BACKEND_UNAVAILABLE/);
+    assert.match(backend.stderr, /backend "tensorrt" is not available[\s\S]*code: ERR_BACKEND_UNAVAILABLE/);
   });
 
   test("a foreign file", async () => {
