@@ -91,31 +91,6 @@ const requirements = [
   },
 ].filter(({ forTests }) => !(forTests && asPackage));
 
-/**
- * What tests of engines that TensorRT-LLM runs need: Open MPI, to start ranks. Without it they say that they are skipped,
- * so it is installed where that goes by itself, and nobody is stopped where it doesn't.
- */
-function installForTests() {
-  const there = command("mpirun")() && ["/usr/include", "/usr/lib"].some(mpiHeaderUnder);
-  if (there || process.platform !== "linux" || process.getuid?.() !== 0 || !command("apt-get")()) return;
-  console.error("setup: apt-get install openmpi-bin libopenmpi-dev (for tests with mpirun)");
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  const install = ["install", "-y", "--no-install-recommends", "openmpi-bin", "libopenmpi-dev"];
-  const options = { stdio: ["ignore", "ignore", "ignore"], env };
-  if (spawnSync("apt-get", install, options).status === 0) return;
-  spawnSync("apt-get", ["update"], options);
-  if (spawnSync("apt-get", install, options).status !== 0) {
-    console.error("setup: that failed; tests with mpirun will be skipped");
-  }
-}
-
-/** Debian's is /usr/lib/<processor>/openmpi/include/mpi.h. */
-function mpiHeaderUnder(base) {
-  if (existsSync(join(base, "mpi.h"))) return true;
-  const folders = base === "/usr/lib" && existsSync(base) ? readdirSync(base) : [];
-  return folders.some((name) => existsSync(join(base, name, "openmpi", "include", "mpi.h")));
-}
-
 function installMissing() {
   const missing = requirements.filter((requirement) => !requirement.found());
   if (missing.length === 0) return;
@@ -162,7 +137,6 @@ function installPackages() {
 
 if (!ready()) {
   installMissing();
-  if (!asPackage) installForTests();
   if (!asPackage) installPackages();
   step("building native code", process.execPath, [join(root, "tools", "build-native.mjs")]);
   mkdirSync(dirname(stampFile), { recursive: true });

@@ -11,6 +11,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { tensorrtEnvironment } from "./gpu-toolchain/environment.mjs";
+import { installOpenMpi } from "./open-mpi.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const { values } = parseArgs({ options: { only: { type: "string" } } });
@@ -44,6 +45,9 @@ const testsIn = (group) =>
   readdirSync(join(root, "test", group))
     .filter((name) => name.endsWith(".test.ts"))
     .map((name) => join("test", group, name));
+
+// Before anything is configured: the double of TensorRT-LLM is compiled where MPI is found.
+if (groups.includes("native") || groups.includes("trtllm")) installOpenMpi();
 
 for (const group of groups) {
   if (group === "native") {
