@@ -1,9 +1,8 @@
 /** buildEngine(): from a checkpoint to an engine directory. */
 import { copyFile, readdir, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { paperComparison } from "./bench/paper.js";
-import type { CheckpointIndex, TensorView, TokenizerSource } from "./checkpoint/checkpoint-index.js";
-import { openCheckpoint } from "./checkpoint/open.js";
+import { openSource } from "./build-source.js";
+import type { CheckpointIndex, TokenizerSource } from "./checkpoint/checkpoint-index.js";
 import {
   type EngineFile,
   type EngineManifest,
@@ -19,7 +18,6 @@ import { type Architecture, type DType, dtypes, type ModelConfig } from "./model
 import { type NativeAddon, native, type RankPlan } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, shown, signalOption } from "./options.js";
 import { checkOutput, openOutputDirectory } from "./output-directory.js";
-import { preset, randomModel } from "./presets.js";
 import { type StepLimits, stepLimits } from "./step-limits.js";
 import { checkBuild, type TensorRtFacts, tensorrtName, timingsDirectory } from "./tensorrt.js";
 import {
@@ -151,68 +149,6 @@ function choice<T extends string>(name: string, value: unknown, choices: readonl
   return value as T;
 }
 
-async function openSource(options: BuildOptions): Promise<CheckpointIndex> {
-  const { checkpoint, random, architecture } = options;
-  if ((checkpoint === undefined) === (random === undefined)) {
-    throw new ArgumentError(
-      "ERR_OPTION",
-      "buildEngine needs either `checkpoint` (a path) or `random` (a preset's name), and not both",
-    );
-  }
-  if (random?.startsWith(paperPrefix)) return paperModel(random, options);
-  if (random !== undefined) {
-    if (architecture !== undefined) {
-      throw new ArgumentError("ERR_OPTION", "`architecture` overrides a checkpoint's; a preset has its own");
-    }
-    return preset(random, {
-      seed: integerOption("seed", options.seed, { min: 0, max: 2 ** 32 - 1, fallback: 0 }),
-    });
-  }
-  if (options.seed !== undefined) {
-    throw new ArgumentError("ERR_OPTION", "`seed` is for random weights (`random`), not for a checkpoint");
-  }
-  if (typeof checkpoint === "object") return checkpoint;
-  if (typeof checkpoint !== "string" || checkpoint === "") {
-    throw optionError("checkpoint", "the path of a checkpoint", checkpoint);
-  }
-  return openCheckpoint(checkpoint, architecture ? { architecture } : {});
-}
-
-const paperPrefix = "paper:";
-
-function paperModel(
-  name: string,
-  { architecture = "kraken", ranks = 1, seed }: BuildOptions,
-): CheckpointIndex {
-  const [contender] = paperComparison(name, { architectures: [architecture] }).contenders(ranks);
-  const checkpoint = randomModel(contender!.config, {
-    seed: integerOption("seed", seed, { min: 0, max: 2 ** 32 - 1, fallback: 0 }),
-  });
-  return { ...checkpoint, description: `${contender!.label} ${contender!.model}, random weights` };
-}
-
-/** The checkpoint with fewer (or, where positions are computed, any number of) positions. */
-function withPositions(source: CheckpointIndex, maxPositions: number | undefined): CheckpointIndex {
-  if (maxPositions === undefined) return source;
-  const { config, tensors } = source;
-  const learned = config.positions.kind === "learned";
-  const count = integerOption("maxPositions", maxPositions, {
-    min: 1,
-    max: 1 << 24,
-    fallback: config.maxPositions,
-  });
-  if (learned && count > config.maxPositions) {
-    throw new ArgumentError(
-      "ERR_CONTEXT_LENGTH",
-      `\`maxPositions\` is ${count}, but the model has learned ${config.maxPositions} positions`,
-    );
-  }
-  const table = tensors["embed.positions"];
-  const cut: Record<string, TensorView> =
-    learned && table ? { "embed.positions": { ...table, shape: [count, ...table.shape.slice(1)] } } : {};
-  return { ...source, config: { ...config, maxPositions: count }, tensors: { ...tensors, ...cut } };
-}
-
 interface Resolved extends BuildPlan {
   checkpoint: CheckpointIndex;
   communication: EngineManifest["communication"];
@@ -248,7 +184,7 @@ async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<
   if (backend !== tensorrtName && options.ranksPerDevice !== undefined) {
     throw new ArgumentError("ERR_OPTION", '`ranksPerDevice` is for backend "tensorrt"');
   }
-  const checkpoint = withPositions(await openSource(options), options.maxPositions);
+  const checkpoint = await openSource(options);
   const { config } = checkpoint;
   const limits = stepLimits(options, config.maxPositions);
   const theirs = backend === trtllmName ? trtllmLimits(options, limits) : undefined;
