@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { manifestName, readManifest } from "./engine-directory.js";
 import { RuntimeError } from "./errors.js";
 import { checkRanks, type HostOptions, parseHosts } from "./hosts.js";
@@ -69,8 +70,8 @@ async function pushTo(
   receiver.stderr.on("data", (data) => {
     complaint += data;
   });
-  receiver.stdin.on("error", () => {}); // it ended early: its exit code says why
-  tar.stdout.pipe(receiver.stdin);
+  // Where the receiver ends early, its exit code says why; tar must not be left with what nobody takes.
+  pipeline(tar.stdout, receiver.stdin).catch(() => {});
   const ended = await Promise.all(
     [tar, receiver].map(async (child) => {
       try {
