@@ -1,8 +1,5 @@
 #include "worker/rendezvous.h"
 
-#ifdef __linux__
-#include <sys/random.h>
-#endif
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -13,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/random_bytes.h"
 
 namespace kraken {
 namespace {
@@ -34,14 +32,11 @@ std::pair<sockaddr_un, socklen_t> address_of(const std::string& name) {
   return {address, static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size())};
 }
 
-// Not by std::random_device: linked statically, it asks for a glibc newer than prebuilt binaries may.
 std::string unguessable() {
-  std::array<unsigned char, 32> random{};
-  if (getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
-    throw failed("getrandom");
-  }
+  std::array<uint8_t, 32> random{};
+  fill_with_random(random);
   std::string name = "kraken-";
-  for (const unsigned char byte : random) name += "0123456789abcdef"[byte % 16];
+  for (const uint8_t byte : random) name += "0123456789abcdef"[byte % 16];
   return name;
 }
 

@@ -19,7 +19,7 @@ const build = `kraken build ${model} --output engine --ranks 2 --dtype float32`;
 const generate = 'kraken generate engine --prompt "My dear" --max-tokens 24 --temperature 0 --json';
 
 describe("a root without compilers", { skip: reason || false }, () => {
-  const project = `/root/project-${process.pid}`;
+  const project = `/srv/project-${process.pid}`;
   const outside = join(place, project);
   let expected = "";
 

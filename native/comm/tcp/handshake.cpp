@@ -1,12 +1,11 @@
 #include "comm/tcp/handshake.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
-#include <memory>
 #include <span>
 
 #include "base/error.h"
+#include "base/random_bytes.h"
 #include "comm/tcp/sha256.h"
 
 namespace kraken {
@@ -24,12 +23,9 @@ void append(Bytes& bytes, std::span<const uint8_t> more) {
   if (!more.empty()) std::memcpy(bytes.data() + at, more.data(), more.size());
 }
 
-Sha256Digest random_bytes() {
+Sha256Digest random_digest() {
   Sha256Digest bytes;
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/dev/urandom", "rb"), std::fclose);
-  if (!file || std::fread(bytes.data(), bytes.size(), 1, file.get()) != 1) {
-    throw Error("ERR_IO", "/dev/urandom cannot be read: no secret without it");
-  }
+  fill_with_random(bytes);
   return bytes;
 }
 
@@ -50,7 +46,7 @@ std::vector<uint8_t> shake_hands(const Descriptor& socket, HandshakeRole role, c
                                  const std::vector<uint8_t>& identity, Deadline deadline,
                                  const std::string& who) {
   static_assert(std::tuple_size_v<Sha256Digest> == kNonceBytes);
-  const Sha256Digest nonce = random_bytes();
+  const Sha256Digest nonce = random_digest();
   Bytes greeting(kGreeting, kGreeting + kGreetingBytes);
   append(greeting, nonce);
   send_message(socket, greeting, deadline, who);
@@ -92,7 +88,7 @@ std::vector<uint8_t> shake_hands(const Descriptor& socket, HandshakeRole role, c
 }
 
 std::string random_secret() {
-  return to_hex(random_bytes());
+  return to_hex(random_digest());
 }
 
 }  // namespace kraken
