@@ -3,9 +3,9 @@
 #include <dlfcn.h>
 
 #include <array>
-#include <cstdlib>
 #include <string>
-#include <vector>
+
+#include "backend/tensorrt/libraries.h"
 
 namespace kraken {
 namespace {
@@ -33,10 +33,10 @@ std::string dotted(int number, int major_unit, int minor_unit) {
   return std::to_string(number / major_unit) + "." + std::to_string(number % major_unit / minor_unit);
 }
 
-GpuFinding find_plugins() {
-  const std::string built = KRAKEN_GPU_BUILT, missing = KRAKEN_GPU_MISSING;
-  if (!built.empty()) return {true, "built with " + built};
-  return {false, "not built: " + missing + "; `npm run toolchain:gpu` in a clone brings what they need"};
+GpuFinding find_plugins(const tensorrt::GpuPlaces& places) {
+  if (!places.built.empty()) return {true, "built with " + places.built};
+  return {false,
+          "not built: " + places.missing + "; `npm run toolchain:gpu` in a clone brings what they need"};
 }
 
 // One device as "NVIDIA H100 (sm_90, 80 GB)", or nothing if the driver does not say.
@@ -82,15 +82,10 @@ GpuFinding find_driver() {
   return {true, text};
 }
 
-GpuFinding find_tensorrt() {
+GpuFinding find_tensorrt(const tensorrt::GpuPlaces& places) {
   std::string text;
-  for (const char* soname : {"libnvinfer.so.10", "libnvinfer.so.11"}) {
-    std::vector<std::string> candidates;
-    if (const char* root = std::getenv("TENSORRT_ROOT")) {
-      candidates.push_back(std::string(root) + "/lib/" + soname);
-    }
-    candidates.push_back(soname);
-    for (const std::string& candidate : candidates) {
+  for (const int major : {10, 11}) {
+    for (const std::string& candidate : tensorrt::nvinfer_paths(major, places)) {
       const Library library(candidate);
       const auto version = library ? library.function<int()>("getInferLibVersion") : nullptr;
       if (!version) continue;
@@ -99,9 +94,7 @@ GpuFinding find_tensorrt() {
     }
   }
   if (!text.empty()) return {true, text};
-  return {false,
-          "not found: libnvinfer.so.10 or .11; install TensorRT, or name its folder in TENSORRT_ROOT or "
-          "its lib folder in LD_LIBRARY_PATH"};
+  return {false, std::string("not found: libnvinfer.so.10 or .11; ") + tensorrt::kTensorRtRemedy};
 }
 
 GpuFinding find_nccl() {
@@ -117,7 +110,8 @@ GpuFinding find_nccl() {
 }  // namespace
 
 GpuProbe probe_gpu() {
-  return {find_plugins(), find_driver(), find_tensorrt(), find_nccl()};
+  const tensorrt::GpuPlaces places = tensorrt::this_build();
+  return {find_plugins(places), find_driver(), find_tensorrt(places), find_nccl()};
 }
 
 }  // namespace kraken

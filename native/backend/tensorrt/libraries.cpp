@@ -36,6 +36,10 @@ void* open_own(const std::string& directory, const std::string& name) {
   return handle;
 }
 
+std::string nvinfer_name(int major) {
+  return "libnvinfer.so." + std::to_string(major);
+}
+
 struct FoundTensorRt {
   int major = 0;
   void* handle = nullptr;
@@ -50,12 +54,7 @@ FoundTensorRt find_tensorrt(const GpuPlaces& places, int wanted) {
         access((places.directory + "/libkraken_tensorrt_trt" + std::to_string(major) + ".so").c_str(),
                F_OK) == 0;
     if (!built && wanted == 0 && major != kMajors.back()) continue;
-    const std::string soname = "libnvinfer.so." + std::to_string(major);
-    std::vector<std::string> candidates = {soname};
-    if (!places.tensorrt_root.empty()) {
-      candidates.insert(candidates.begin(), places.tensorrt_root + "/lib/" + soname);
-    }
-    for (const std::string& candidate : candidates) {
+    for (const std::string& candidate : nvinfer_paths(major, places)) {
       void* handle = dlopen(candidate.c_str(), RTLD_LAZY | RTLD_LOCAL);
       if (handle == nullptr) continue;
       const auto version = reinterpret_cast<int32_t (*)()>(dlsym(handle, "getInferLibVersion"));
@@ -66,11 +65,9 @@ FoundTensorRt find_tensorrt(const GpuPlaces& places, int wanted) {
       }
       return {major, handle};
     }
-    tried += (tried.empty() ? "" : " or ") + soname;
+    tried += (tried.empty() ? "" : " or ") + nvinfer_name(major);
   }
-  unavailable(tried +
-              " was not found; install TensorRT, or name its folder in TENSORRT_ROOT or its lib folder in "
-              "LD_LIBRARY_PATH");
+  unavailable(tried + " was not found; " + kTensorRtRemedy);
 }
 
 }  // namespace
@@ -82,6 +79,13 @@ GpuPlaces this_build() {
   places.directory = directory_of_this_code();
   if (const char* root = std::getenv("TENSORRT_ROOT")) places.tensorrt_root = root;
   return places;
+}
+
+std::vector<std::string> nvinfer_paths(int major, const GpuPlaces& places) {
+  std::vector<std::string> paths;
+  if (!places.tensorrt_root.empty()) paths.push_back(places.tensorrt_root + "/lib/" + nvinfer_name(major));
+  paths.push_back(nvinfer_name(major));
+  return paths;
 }
 
 std::string gpu_trouble(const GpuPlaces& places) {

@@ -33,6 +33,11 @@ struct GpuPlaces {
 };
 GpuPlaces this_build();
 
+// Where libnvinfer of that major may lie, in the order to look in.
+std::vector<std::string> nvinfer_paths(int major, const GpuPlaces& places);
+inline constexpr const char* kTensorRtRemedy =
+    "install TensorRT, or name its folder in TENSORRT_ROOT or its lib folder in LD_LIBRARY_PATH";
+
 // Why there cannot be a GPU backend here, as far as that is known without starting the driver or opening
 // TensorRT; else empty.
 std::string gpu_trouble(const GpuPlaces& places);
