@@ -46,7 +46,7 @@ export async function loadEngine(directory: string, options: LoadOptions): Promi
   const launch = await available(path, manifest, addon, backend);
   const choices = { ...executorOptions(path, manifest, options), ...(launch && { launch }) };
   if (launch) onLaunch?.(shownLaunch(launch));
-  const here = hosts ? withoutOtherRanks(manifest) : manifest;
+  const here = hosts || choices.attach !== undefined ? withoutOtherRanks(manifest) : manifest;
   await verifySizes(path, here);
 
   const failed = new AbortController();

@@ -3,6 +3,7 @@ import type { EngineManifest } from "./engine-directory.js";
 import { ArgumentError } from "./errors.js";
 import { checkRanks, type Hosts, parseHosts } from "./hosts.js";
 import { parseLink } from "./link.js";
+import { ledMpiWorld, type MpiWorld } from "./mpi.js";
 import type { NativeExecutorOptions } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, signalOption } from "./options.js";
 import { checkSizes, factsOf, tensorrtName } from "./tensorrt.js";
@@ -185,6 +186,46 @@ function checkForGpu({ isolation, link }: LoadOptions): void {
 }
 
 /**
+ * The ranks that mpirun or srun started, for an engine of several.
+ * @throws ArgumentError ERR_OPTION, ERR_RANKS
+ */
+export function mpiRanks(
+  directory: string,
+  { ranks, backend }: EngineManifest,
+  { hosts, isolation, link }: LoadOptions,
+): MpiWorld | undefined {
+  const world = ledMpiWorld();
+  if (!world) return undefined;
+  if (hosts !== undefined) {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      "`hosts` and mpirun (or srun) both say where ranks run: leave one of them out",
+    );
+  }
+  if (ranks === 1) return undefined;
+  if (backend !== "cpu") {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      `under mpirun or srun ranks are of backend "cpu", ${directory} is for "${backend}": start one process, without it`,
+    );
+  }
+  if (isolation === "none" || parseLink(link)) {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      `\`${isolation === "none" ? "isolation" : "link"}\`: under mpirun or srun ranks are processes; leave it out`,
+    );
+  }
+  if (ranks !== world.hosts.length) {
+    throw new ArgumentError(
+      "ERR_RANKS",
+      `${world.hosts.length} processes were started, but ${directory} has ${ranks} ranks: start ${ranks}, or build with ` +
+        `--ranks ${world.hosts.length}`,
+    );
+  }
+  return world;
+}
+
+/**
  * The executor's options. Zero leaves a choice to it.
  * @throws ArgumentError ERR_OPTION, ERR_CONTEXT_LENGTH (more positions than the model has)
  */
@@ -199,6 +240,7 @@ export function executorOptions(
     throw new ArgumentError("ERR_OPTION", `\`hosts\` is for backend "cpu", ${directory} is for "${backend}"`);
   }
   if (hosts) checkRanks(hosts, ranks, directory);
+  const mpi = mpiRanks(directory, manifest, options);
   const trtllm = backend === "tensorrt-llm";
   if (trtllm) checkTrtLlm(manifest, options);
   const facts = backend === tensorrtName ? factsOf(directory, manifest.tensorrt) : undefined;
@@ -270,8 +312,9 @@ export function executorOptions(
     kvCacheTokens: integerOption("kvCacheTokens", options.kvCacheTokens, chosen),
     prefixReuse: booleanOption("prefixReuse", options.prefixReuse, true),
     profile: booleanOption("profile", options.profile, false),
-    isolation: facts || trtllm ? "process" : (options.isolation ?? "none"),
+    isolation: facts || trtllm || mpi ? "process" : (options.isolation ?? "none"),
     ranksPerDevice,
+    ...(mpi && { attach: mpi.rendezvous }),
     backendConfig: facts ? JSON.stringify(facts) : "",
     hosts: hosts?.byRank ?? [],
     launchAgent: hosts?.launchAgent ?? [],

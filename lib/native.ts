@@ -128,6 +128,8 @@ export interface NativeExecutorOptions {
   backendConfig: string;
   /** With "process": what starts the ranks, where they are no threads of the worker. */
   launch?: NativeLaunch;
+  /** With "process": where rank 0 listens, of ranks that run already. */
+  attach?: string;
   /** Of each rank; empty where all run here, and then the rest is not read. */
   hosts: string[];
   /** Empty: ssh. */

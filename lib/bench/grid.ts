@@ -119,7 +119,7 @@ function contextsOf(name: string, contenders: readonly Contender[], settings: Se
 function variantsOf(contenders: readonly Contender[], ranks: number, settings: Settings): Variant[] {
   const threadsPerRank = Math.max(1, Math.floor(settings.threads / ranks));
   // One host's, where there are several.
-  const byRank = parseHosts({ hosts: settings.hosts ?? undefined })?.byRank;
+  const byRank = settings.mpi?.split(",") ?? parseHosts({ hosts: settings.hosts ?? undefined })?.byRank;
   const ranksHere = byRank?.filter((host) => host === byRank[0]).length ?? ranks;
   const of = (role: Role, given: boolean) =>
     contenders.map(({ directory, ...rest }): Variant => {

@@ -1,8 +1,9 @@
 /** The options of a benchmark, validated and filled in. */
 import { availableParallelism } from "node:os";
-import { type Hosts, parseHosts } from "../hosts.js";
+import { parseHosts } from "../hosts.js";
 import { parseLink } from "../link.js";
 import { type Architecture, type DType, dtypes } from "../model-config.js";
+import { ledMpiWorld } from "../mpi.js";
 import { checkKeys, integerOption, numberOption, optionError } from "../options.js";
 
 export interface BenchOptions {
@@ -62,6 +63,8 @@ export interface Settings {
   backend: string;
   link: string;
   hosts: string | null;
+  /** Hosts of the ranks that mpirun or srun started. */
+  mpi: string | null;
   launchAgent: string | null;
   threads: number;
   ways: number | null;
@@ -123,17 +126,20 @@ function fraction(name: string, value: number | undefined, fallback: number): nu
   return numberOption(name, value, { expected: "a number over 0 and at most 1", accept, fallback });
 }
 
-/** Every rank has its place, so there is one number of them. */
-function hostsOption({ hosts, launchAgent, link, ranks }: BenchOptions): Hosts | undefined {
+/** The host of each rank, where they are processes. Every rank has its place, so there is one number of them. */
+function hostsOption({ hosts, launchAgent, link, ranks }: BenchOptions): readonly string[] | undefined {
   const parsed = parseHosts({ hosts, launchAgent });
+  const started = ledMpiWorld();
+  if (parsed && started) throw optionError("hosts", "left out: mpirun or srun has started the ranks", hosts);
+  const byRank = parsed?.byRank ?? started?.hosts;
   const emulated = parseLink(link) !== undefined;
-  if (!parsed) return undefined;
-  if (emulated) throw optionError("link", "left out: `hosts` have a link of their own", link);
-  const places = parsed.byRank.length;
+  if (!byRank) return undefined;
+  if (emulated) throw optionError("link", "left out: hosts have a link of their own", link);
+  const places = byRank.length;
   if (ranks?.some((count) => count !== places)) {
-    throw optionError("ranks", `${places}, as many as \`hosts\` have places for, or left out`, ranks);
+    throw optionError("ranks", `${places}, as many as there are places for, or left out`, ranks);
   }
-  return parsed;
+  return byRank;
 }
 
 /** @throws ArgumentError ERR_OPTION naming the option */
@@ -147,18 +153,19 @@ export function resolveBench(phase: Phase, options: BenchOptions): Settings {
     architectures:
       listOption("architectures", options.architectures, word("architectures", architectures)) ??
       architectures,
-    ranks: hosts ? [hosts.byRank.length] : integers("ranks", options.ranks, 1024),
+    ranks: hosts ? [hosts.length] : integers("ranks", options.ranks, 1024),
     context: integers("context", options.context, 1 << 24),
     batch: integers("batch", options.batch, 4096) ?? (decoding ? [1, 2, 4, 8] : [1]),
     dtype: listOption("dtype", options.dtype, word("dtype", dtypes)),
     backend: options.backend ?? "cpu",
     link: options.link ?? "none",
     hosts: options.hosts ?? null,
+    mpi: ledMpiWorld()?.hosts.join(",") ?? null,
     launchAgent: options.launchAgent ?? null,
     threads: integerOption("threads", options.threads, {
       min: 1,
       max: 4096,
-      fallback: availableParallelism() * (hosts ? new Set(hosts.byRank).size : 1),
+      fallback: availableParallelism() * (hosts ? new Set(hosts).size : 1),
     }),
     ways: options.ways === undefined ? null : integerOption("ways", options.ways, { min: 1, fallback: 1 }),
     layersFraction: fraction("layersFraction", options.layersFraction, 1),

@@ -213,9 +213,9 @@ class GridRun {
   }
 
   #identity({ setting, batch, context }: Cell) {
-    const { backend, link, hosts } = this.#plan.settings;
+    const { backend, link, hosts, mpi } = this.#plan.settings;
     const { comparison, ranks, dtype } = setting;
-    return { comparison, ranks, dtype, backend, link: hosts ?? link, batch, context };
+    return { comparison, ranks, dtype, backend, link: hosts ?? mpi ?? link, batch, context };
   }
 
   readonly #name = (cell: Cell) => cellKey(this.#identity(cell));

@@ -5,6 +5,7 @@ import { arch, availableParallelism, cpus, freemem, homedir, release, totalmem, 
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { findMpiWorker } from "../mpi.js";
 import type { NativeCapability, NativeGpuProbe, NativeWorker } from "../native.js";
 import { checkVersion } from "../trtllm/install.js";
 import { findTrtLlmWorker } from "../trtllm/worker.js";
@@ -22,6 +23,8 @@ export interface Diagnosis {
   addon: { loaded: true; version: string } | { loaded: false; reason: string };
   /** kraken-worker, for engines in a process of their own; only with the addon. */
   worker?: { available: true; version: string } | { available: false; reason: string };
+  /** kraken-worker-mpi, for ranks that mpirun or srun start; only with the addon. */
+  mpi?: { available: true; version: string } | { available: false; reason: string };
   backends: Record<string, NativeCapability>;
   libraries: Record<string, string>;
   /** Null where the addon does not load. */
@@ -108,6 +111,15 @@ async function workerState({ path, version, trouble }: NativeWorker): Promise<Di
   }
 }
 
+async function mpiState(worker: NativeWorker): Promise<Diagnosis["mpi"]> {
+  try {
+    await findMpiWorker(worker);
+    return { available: true, version: worker.version };
+  } catch (error) {
+    return { available: false, reason: withoutPaths((error as Error).message) };
+  }
+}
+
 const trtllmTarget = "1.2.x, the last line that runs TensorRT engines: 1.3 removed them";
 
 async function trtllmState(worker: NativeWorker): Promise<Diagnosis["trtllm"]> {
@@ -147,14 +159,16 @@ export async function diagnose(library: Library, { trtllm: look = false } = {}):
   try {
     const addon = (await library.native()).native();
     const { backends, libraries } = addon.capabilities();
-    const [worker, trtllm] = await Promise.all([
+    const [worker, mpi, trtllm] = await Promise.all([
       workerState(addon.worker()),
+      mpiState(addon.worker()),
       look ? trtllmState(addon.worker()) : undefined,
     ]);
     return {
       ...diagnosis,
       addon: { loaded: true, version: addon.version },
       ...(worker && { worker }),
+      ...(mpi && { mpi }),
       ...(trtllm && { trtllm }),
       backends,
       libraries,

@@ -14,6 +14,7 @@ import { addServe } from "./commands/serve.js";
 import type { Context } from "./context.js";
 import { BrokenPipe, exitCodes, failureOf, UsageError } from "./failure.js";
 import { printJson } from "./output.js";
+import { underMpi } from "./under-mpi.js";
 
 const epilogue = `
 Conventions:
@@ -140,8 +141,10 @@ export async function run(args: readonly string[], context: Context): Promise<nu
   }
   try {
     checkCommand(program, words);
-    await program.parseAsync(words, { from: "user" });
-    return context.exitCode ?? exitCodes.ok;
+    return await underMpi(command, context, async () => {
+      await program.parseAsync(words, { from: "user" });
+      return context.exitCode ?? exitCodes.ok;
+    });
   } catch (error) {
     // Whatever an abort made fail, the reason is the abort.
     const reason = context.signal.aborted ? context.signal.reason : error;

@@ -50,8 +50,9 @@ ExecutorOptions to_options(const Napi::Object& object) {
 // Ranks that a command starts, with more environment than this process has.
 void add_launch(const Napi::Object& launch, WorkerLaunch& worker) {
   const auto words = launch.Get("command").As<Napi::Array>();
+  worker.arguments.emplace_back("--launch");
   for (uint32_t i = 0; i < words.Length(); ++i) {
-    worker.command.push_back(words.Get(i).As<Napi::String>().Utf8Value());
+    worker.arguments.push_back(words.Get(i).As<Napi::String>().Utf8Value());
   }
   const auto variables = launch.Get("environment").As<Napi::Object>();
   for (const auto& [name, value] : variables) {
@@ -93,6 +94,7 @@ Napi::Value ExecutorWrap::load(const Napi::CallbackInfo& info) {
     std::optional<WorkerLaunch> worker;
     if (string_field(options, "isolation") == "process") worker = find_worker();
     if (worker && options.Has("launch")) add_launch(options.Get("launch").As<Napi::Object>(), *worker);
+    if (worker && options.Has("attach")) worker->arguments = {"--attach", string_field(options, "attach")};
     return ExecutorSession::load(env, to_options(options), std::move(worker), info[1].As<Napi::Function>());
   });
 }

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "comm/tcp/handshake.h"
+#include "comm/tcp/tcp_communicator.h"
 #include "runtime/limits.h"
 
 namespace kraken {
@@ -141,8 +142,8 @@ void HostGroup::check_launched() {
   }
 }
 
-std::unique_ptr<TcpCommunicator> HostGroup::join(const LocalExecutorConfig& config,
-                                                 const std::string& engine_digest) {
+std::unique_ptr<FramedCommunicator> HostGroup::join(const LocalExecutorConfig& config,
+                                                    const std::string& engine_digest) {
   Join join{options_, config, engine_digest, {}, {}};
   join.options.secret.clear();
   for (const Member& member : members_) {
@@ -174,17 +175,13 @@ std::unique_ptr<TcpCommunicator> HostGroup::join(const LocalExecutorConfig& conf
     peers[static_cast<size_t>(rank)] = {std::move(member(rank).socket),
                                         endpoint(host(rank), member(rank).port)};
   }
-  TcpGroupOptions group;
-  group.communication = options_.communication;
-  group.wire = options_.exchange_dtype == DType::BFloat16 ? WireFormat::BFloat16 : WireFormat::Float32;
-  group.on_lost = [this] {
-    {
-      std::lock_guard lock(mutex_);
-      lost_ = true;
-    }
-    changed_.notify_all();
-  };
-  return std::make_unique<TcpCommunicator>(0, std::move(peers), group);
+  return make_tcp_communicator(0, std::move(peers), group_options(options_, [this] {
+                                 {
+                                   std::lock_guard lock(mutex_);
+                                   lost_ = true;
+                                 }
+                                 changed_.notify_all();
+                               }));
 }
 
 }  // namespace kraken

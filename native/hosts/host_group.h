@@ -14,30 +14,27 @@
 #include <vector>
 
 #include "comm/tcp/socket.h"
-#include "comm/tcp/tcp_communicator.h"
 #include "hosts/host_messages.h"
+#include "hosts/hosted_ranks.h"
 #include "hosts/launched_rank.h"
 
 namespace kraken {
 
-class HostGroup {
+class HostGroup final : public HostedRanks {
  public:
   // Starts the ranks and meets them. Throws ERR_HOSTS naming the host, ERR_NATIVE_LOAD for another build,
   // ERR_ABORTED soon after `cancelled` becomes true.
   HostGroup(const ExecutorOptions& options, const std::atomic<bool>* cancelled);
-  ~HostGroup();
+  ~HostGroup() override;
   HostGroup(const HostGroup&) = delete;
   HostGroup& operator=(const HostGroup&) = delete;
 
-  // Bytes that the host of a rank may still allocate; not rank 0's.
-  size_t available_memory(int rank) const { return members_[static_cast<size_t>(rank)].available_memory; }
-
-  // Every rank learns what it is part of, and connects to the others. Throws what a rank answers (another
-  // engine: ERR_ENGINE_CORRUPT; none: ERR_ENGINE_PATH) with its host's name before it.
-  std::unique_ptr<TcpCommunicator> join(const LocalExecutorConfig& config, const std::string& engine_digest);
-
-  // "rank 1 (10.9.0.2:4711)".
-  std::string name_of(int rank) const;
+  size_t available_memory(int rank) const override {
+    return members_[static_cast<size_t>(rank)].available_memory;
+  }
+  std::unique_ptr<FramedCommunicator> join(const LocalExecutorConfig& config,
+                                           const std::string& engine_digest) override;
+  std::string name_of(int rank) const override;
 
  private:
   struct Member {

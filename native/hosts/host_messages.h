@@ -7,6 +7,13 @@
 //     rank → rank 0   RankLoaded, or Failed
 //     rank 0 → rank   Step, Products, ReadWeights (any number of them, then it leaves)
 //     rank → rank 0   RankDone, after Products and ReadWeights
+//
+// Under mpirun (mpi/), where one process is a rank of several engines, the first three go through a
+// communicator of their own:
+//
+//     rank 0 → rank   Describe, which HostIdentity answers; then Join
+//     rank → rank 0   Joined, or Failed
+//     rank 0 → rank   Begin, when all have joined: the number of the engine's communicator
 #pragma once
 
 #include <string>

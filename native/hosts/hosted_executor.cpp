@@ -16,14 +16,14 @@ namespace kraken {
 namespace {
 
 // What other ranks have sent of that type, or the failure they have sent instead.
-RankMemory receive_loaded(TcpCommunicator& communicator, const HostGroup& group, int rank) {
+RankMemory receive_loaded(FramedCommunicator& communicator, const HostedRanks& ranks, int rank) {
   const std::optional<std::vector<uint8_t>> message = communicator.receive(rank);
-  if (!message) throw Error("ERR_RANK_LOST", group.name_of(rank) + " left while it loaded");
+  if (!message) throw Error("ERR_RANK_LOST", ranks.name_of(rank) + " left while it loaded");
   auto [type, reader] = open_frame(*message);
   if (type == MessageType::Failed) {
     Failure failure;
     read_all(reader, failure);
-    throw Error(failure.code, group.name_of(rank) + ": " + failure.message);
+    throw Error(failure.code, ranks.name_of(rank) + ": " + failure.message);
   }
   if (type != MessageType::RankLoaded) garbled("a rank that has not loaded");
   return read_rank_memory(reader);
@@ -31,7 +31,7 @@ RankMemory receive_loaded(TcpCommunicator& communicator, const HostGroup& group,
 
 class HostedModel final : public RankModel {
  public:
-  HostedModel(std::unique_ptr<RankModel> own, TcpCommunicator& communicator, const RankMemory& others)
+  HostedModel(std::unique_ptr<RankModel> own, FramedCommunicator& communicator, const RankMemory& others)
       : own_(std::move(own)), communicator_(communicator), others_(others) {}
   ~HostedModel() override {
     own_.reset();
@@ -78,17 +78,17 @@ class HostedModel final : public RankModel {
   }
 
   std::unique_ptr<RankModel> own_;
-  TcpCommunicator& communicator_;
+  FramedCommunicator& communicator_;
   const RankMemory others_;
 };
 
 // A rank that fails to load says why, and then aborts, which fails this one as well: its reason counts.
-[[noreturn]] void rethrow_first_cause(TcpCommunicator& communicator, const HostGroup& group,
+[[noreturn]] void rethrow_first_cause(FramedCommunicator& communicator, const HostedRanks& ranks,
                                       const Error& error) {
   if (error.code() != "ERR_RANK_LOST") throw error;
   for (int rank = 1; rank < communicator.size(); ++rank) {
     try {
-      receive_loaded(communicator, group, rank);
+      receive_loaded(communicator, ranks, rank);
     } catch (const Error& cause) {
       if (cause.code() != "ERR_RANK_LOST") throw;
     }
@@ -96,22 +96,22 @@ class HostedModel final : public RankModel {
   throw error;
 }
 
-RankModelFactory make_hosted_factory(RankModelFactory own, std::shared_ptr<HostGroup> group) {
-  return [own = std::move(own), group = std::move(group)](Communicator& given) {
-    auto& communicator = static_cast<TcpCommunicator&>(given);
+RankModelFactory make_hosted_factory(RankModelFactory own, std::shared_ptr<HostedRanks> ranks) {
+  return [own = std::move(own), ranks = std::move(ranks)](Communicator& given) {
+    auto& communicator = static_cast<FramedCommunicator&>(given);
     try {
       std::unique_ptr<RankModel> model = own(communicator);
       model->prepare();  // with the others, which then say that they have loaded
       RankMemory others;
       for (int rank = 1; rank < communicator.size(); ++rank) {
-        const RankMemory memory = receive_loaded(communicator, *group, rank);
+        const RankMemory memory = receive_loaded(communicator, *ranks, rank);
         others.weights += memory.weights;
         others.kv_cache += memory.kv_cache;
         others.activations += memory.activations;
       }
       return std::make_unique<HostedModel>(std::move(model), communicator, others);
     } catch (const Error& error) {
-      rethrow_first_cause(communicator, *group, error);
+      rethrow_first_cause(communicator, *ranks, error);
     }
   };
 }
@@ -119,7 +119,7 @@ RankModelFactory make_hosted_factory(RankModelFactory own, std::shared_ptr<HostG
 // As many blocks as every host has room for.
 LocalExecutorConfig decide_hosted_limits(const ExecutorOptions& options, const ModelConfig& model,
                                          const Backend& backend, const EngineManifest& manifest,
-                                         const HostGroup& group) {
+                                         const HostedRanks& ranks) {
   LocalExecutorConfig decided;
   ExecutorOptions own = options;
   own.threads_per_rank = host_threads(options, 0);
@@ -128,30 +128,43 @@ LocalExecutorConfig decide_hosted_limits(const ExecutorOptions& options, const M
     const auto file = manifest.files.find("rank" + std::to_string(rank) + ".engine");
     ModelSizes sizes = sizes_without_ranks(model, backend);
     add_rank(sizes, *source, backend, options.dtype, file == manifest.files.end() ? 0 : file->second.bytes);
-    const size_t available = rank == 0 ? available_memory() : group.available_memory(rank);
+    const size_t available = rank == 0 ? available_memory() : ranks.available_memory(rank);
     try {
       const LocalExecutorConfig config = decide_limits(own, sizes, available);
       if (rank == 0 || config.kv_blocks < decided.kv_blocks) decided = config;
     } catch (const Error& error) {
-      throw Error(error.code(), group.name_of(rank) + ": " + error.what());
+      throw Error(error.code(), ranks.name_of(rank) + ": " + error.what());
     }
   }
   return decided;
 }
 
+std::unique_ptr<HostedRanks> start_ranks(const ExecutorOptions& options, const std::atomic<bool>* cancelled) {
+  return std::make_unique<HostGroup>(options, cancelled);
+}
+
 }  // namespace
 
-std::unique_ptr<Executor> make_hosted_executor(const ExecutorOptions& options, ResponseSink sink,
-                                               const std::atomic<bool>* cancelled, QueueObserver observer) {
+FramedGroupOptions group_options(const ExecutorOptions& options, std::function<void()> on_lost) {
+  FramedGroupOptions group;
+  group.communication = options.communication;
+  group.wire = options.exchange_dtype == DType::BFloat16 ? WireFormat::BFloat16 : WireFormat::Float32;
+  group.on_lost = std::move(on_lost);
+  return group;
+}
+
+std::unique_ptr<Executor> make_hosted_executor(const ExecutorOptions& options, const MeetRanks& meet,
+                                               ResponseSink sink, const std::atomic<bool>* cancelled,
+                                               QueueObserver observer) {
   const ModelConfig model = parse_model_config(options.model_config);
   const Backend& backend = available_backend(options.backend);
   const EngineManifest manifest = read_engine_manifest(options.directory);
-  auto group = std::make_shared<HostGroup>(options, cancelled);
-  const LocalExecutorConfig config = decide_hosted_limits(options, model, backend, manifest, *group);
+  std::shared_ptr<HostedRanks> ranks = meet(options, cancelled);
+  const LocalExecutorConfig config = decide_hosted_limits(options, model, backend, manifest, *ranks);
   std::vector<std::unique_ptr<Communicator>> communicators;
-  communicators.push_back(group->join(config, manifest.digest));
+  communicators.push_back(ranks->join(config, manifest.digest));
   std::vector<RankModelFactory> factories{make_hosted_factory(
-      make_rank_factory(backend, make_rank_source(options, model, 0), config, options, cancelled), group)};
+      make_rank_factory(backend, make_rank_source(options, model, 0), config, options, cancelled), ranks)};
   return std::make_unique<LocalExecutor>(config, std::move(factories), std::move(communicators),
                                          std::move(sink), std::move(observer));
 }
@@ -160,7 +173,7 @@ std::unique_ptr<Executor> make_executor(const ExecutorOptions& options, Response
                                         const std::atomic<bool>* cancelled, QueueObserver observer) {
   return options.hosts.empty()
              ? make_local_executor(options, std::move(sink), cancelled, std::move(observer))
-             : make_hosted_executor(options, std::move(sink), cancelled, std::move(observer));
+             : make_hosted_executor(options, start_ranks, std::move(sink), cancelled, std::move(observer));
 }
 
 }  // namespace kraken

@@ -1,26 +1,21 @@
 #include "hosts/remote_rank.h"
 
-#include <omp.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <future>
-#include <memory>
-#include <new>
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
 #include "comm/tcp/handshake.h"
 #include "comm/tcp/tcp_communicator.h"
-#include "hosts/engine_manifest.h"
-#include "hosts/host_messages.h"
-#include "hosts/host_threads.h"
+#include "hosts/hosted_ranks.h"
+#include "hosts/rank_server.h"
 #include "runtime/rank_source.h"
 
 namespace kraken {
@@ -63,11 +58,10 @@ class RemoteRank {
         receive_message(control_, kMostJoinBytes, steady_clock::now() + kJoinPatience, rank_zero_);
     auto [type, reader] = open_frame(message);
     if (type != MessageType::Join) garbled("rank 0 did not say what to join");
-    join_ = read_join(reader);
-    join_.options.secret = options_.secret;
+    std::optional<RankServer> server;
     try {
-      check_engine();
-      meet_others();
+      server.emplace(read_join(reader), options_.rank);
+      meet_others(server->join());
       send_message(control_, Frame(MessageType::Joined).take(), steady_clock::now() + kHandshakePatience,
                    rank_zero_);
     } catch (const Error& error) {
@@ -75,8 +69,13 @@ class RemoteRank {
                    steady_clock::now() + kHandshakePatience, rank_zero_);
       throw;
     }
-    peers_[0] = {std::move(control_), endpoint(join_.options.hosts[0], options_.port)};
-    serve();
+    peers_[0] = {std::move(control_), endpoint(server->join().options.hosts[0], options_.port)};
+    const auto communicator =
+        make_tcp_communicator(options_.rank, std::move(peers_), group_options(server->join().options, [&] {
+                                server->cancel();
+                                alarm(kSecondsToEnd);
+                              }));
+    server->serve(*communicator);
   }
 
  private:
@@ -96,33 +95,19 @@ class RemoteRank {
     check_hello(theirs.hello);
   }
 
-  void check_engine() {
-    const std::string& directory = join_.options.directory;
-    manifest_ = read_engine_manifest(directory);
-    if (manifest_.digest != join_.engine_digest) {
-      throw Error("ERR_ENGINE_CORRUPT", directory +
-                                            " is another engine than rank 0's: put the engine there again "
-                                            "(kraken build --push)");
-    }
-    check_size(directory, manifest_, file_name());
-  }
-
-  std::string file_name() const { return "rank" + std::to_string(options_.rank) + ".engine"; }
-
   // Connects to the ranks below, waits for those above.
-  void meet_others() {
-    const int ranks = join_.options.ranks;
-    if (options_.rank < 1 || options_.rank >= ranks) garbled("a rank that the engine does not have");
+  void meet_others(const Join& join) {
+    const int ranks = join.options.ranks;
     peers_.resize(static_cast<size_t>(ranks));
     const auto deadline = steady_clock::now() + kPeerPatience;
     const auto name_of = [&](int rank) {
       const auto index = static_cast<size_t>(rank);
-      return endpoint(join_.options.hosts[index], static_cast<uint16_t>(join_.ports[index]));
+      return endpoint(join.options.hosts[index], static_cast<uint16_t>(join.ports[index]));
     };
     for (int rank = 1; rank < options_.rank; ++rank) {
       const auto index = static_cast<size_t>(rank);
       Descriptor socket =
-          connect_to(join_.addresses[index], static_cast<uint16_t>(join_.ports[index]), deadline);
+          connect_to(join.addresses[index], static_cast<uint16_t>(join.ports[index]), deadline);
       shake_hands(socket, HandshakeRole::Connects, options_.secret, bytes_of(own_identity()), deadline,
                   name_of(rank));
       peers_[index] = {std::move(socket), name_of(rank)};
@@ -141,88 +126,11 @@ class RemoteRank {
     }
   }
 
-  void serve() {
-    TcpGroupOptions group;
-    group.communication = join_.options.communication;
-    group.wire = join_.options.exchange_dtype == DType::BFloat16 ? WireFormat::BFloat16 : WireFormat::Float32;
-    group.on_lost = [this] {
-      cancelled_ = true;
-      alarm(kSecondsToEnd);
-    };
-    TcpCommunicator communicator(options_.rank, std::move(peers_), group);
-    try {
-      std::unique_ptr<RankModel> model = load(communicator);
-      model->prepare();
-      communicator.post(0, bytes_of(model->memory()));
-      while (const auto message = communicator.receive(0)) obey(*message, *model, communicator);
-    } catch (const Error& error) {
-      fail(communicator, {error.code(), error.what()});
-      throw;
-    } catch (const std::bad_alloc&) {
-      fail(communicator, {"ERR_OUT_OF_MEMORY", "not enough memory"});
-      throw;
-    } catch (const std::exception& error) {
-      fail(communicator, {"ERR_INTERNAL", error.what()});
-      throw;
-    }
-  }
-
-  static void fail(TcpCommunicator& communicator, const Failure& failure) {
-    communicator.post(0, Frame(MessageType::Failed, failure).take());
-    communicator.abort(failure.message);
-  }
-
-  // The file is hashed while its weights are packed.
-  std::unique_ptr<RankModel> load(TcpCommunicator& communicator) {
-    std::future<void> verified;
-    if (join_.options.verify) {
-      verified = std::async(std::launch::async, [this] {
-        check_hash(join_.options.directory, manifest_, file_name(), cancelled_);
-      });
-    }
-    const ModelConfig model = parse_model_config(join_.options.model_config);
-    const Backend& backend = available_backend(join_.options.backend);
-    join_.config.threads_per_rank = host_threads(join_.options, options_.rank);
-    omp_set_num_threads(join_.config.threads_per_rank);
-    std::unique_ptr<RankModel> compiled =
-        make_rank_factory(backend, make_rank_source(join_.options, model, options_.rank), join_.config,
-                          join_.options, &cancelled_)(communicator);
-    if (verified.valid()) verified.get();
-    logits_ = std::make_unique<float[]>(static_cast<size_t>(join_.config.max_rows) *
-                                        static_cast<size_t>(join_.config.vocab));
-    return compiled;
-  }
-
-  void obey(const std::vector<uint8_t>& message, RankModel& model, TcpCommunicator& communicator) {
-    auto [type, reader] = open_frame(message);
-    switch (type) {
-      case MessageType::Step:
-        return model.step(step_.read(reader, join_.config), logits_.get());
-      case MessageType::Products: {
-        int32_t tokens = 0;
-        read_all(reader, tokens);
-        if (tokens < 1 || tokens > join_.config.max_step_tokens) garbled("products beyond the limits");
-        model.run_products(tokens, logits_.get());
-        return communicator.post(0, Frame(MessageType::RankDone).take());
-      }
-      case MessageType::ReadWeights:
-        model.read_weights();
-        return communicator.post(0, Frame(MessageType::RankDone).take());
-      default:
-        garbled("type " + std::to_string(static_cast<int>(type)) + " is not for a rank");
-    }
-  }
-
   const RemoteRankOptions options_;
   const std::string rank_zero_;
   Descriptor control_;
   const Listener listener_;
-  Join join_;
-  EngineManifest manifest_;
   std::vector<TcpPeer> peers_;
-  std::atomic<bool> cancelled_{false};
-  std::unique_ptr<float[]> logits_;  // [max_rows, V]; what no rank but the first reads
-  ReceivedStep step_;
 };
 
 // Throws ERR_OPTION.

@@ -86,6 +86,25 @@ void pass_on(Channel& from, Channel& to, bool wait) {
   }
 }
 
+// Until one side closes. `ended` is told which, and says why rank 0 is gone, if it is.
+template <typename Ended>
+void pass_both_ways(Channel& node, Descriptor rank_socket, const Ended& ended) {
+  Channel rank(std::move(rank_socket));
+  std::atomic<bool> closed_by_node{false};
+  std::thread towards_rank([&] {
+    pass_on(node, rank, false);
+    closed_by_node = true;
+    rank.flush(kLastWords);
+    rank.close();
+  });
+  pass_on(rank, node, true);
+  const Failure failure = ended(closed_by_node);
+  if (!closed_by_node) node.post({MessageType::Failed, failure});
+  node.flush(kLastWords);
+  node.close();
+  towards_rank.join();
+}
+
 }  // namespace
 
 std::string fatal_line(int rank, const std::string& code, const std::string& message) {
@@ -106,23 +125,28 @@ int launch_ranks(Descriptor socket, const std::vector<std::string>& command) {
     }
     return 2;
   }
-  Channel rank(std::move(rank_socket));
-  std::atomic<bool> closed_by_node{false};
-  std::thread towards_rank([&] {
-    pass_on(node, rank, false);
-    closed_by_node = true;
-    rank.flush(kLastWords);
-    rank.close();
+  bool closed_by_node = false;
+  pass_both_ways(node, std::move(rank_socket), [&](bool by_node) {
+    closed_by_node = by_node;
+    // Unless Node ended it, rank 0 is gone: then who asked hears why.
+    program.ended(by_node ? milliseconds(0) : kFatePatience);
+    return failure_of(program, "ERR_RANK_LOST");
   });
-  pass_on(rank, node, true);
-  // Unless Node ended it, rank 0 is gone: then who asked hears why.
-  program.ended(closed_by_node ? milliseconds(0) : kFatePatience);
-  if (!closed_by_node) node.post({MessageType::Failed, failure_of(program, "ERR_RANK_LOST")});
-  node.flush(kLastWords);
-  node.close();
-  towards_rank.join();
   program.end(closed_by_node ? kFarewell : milliseconds(0));
   return 0;
+}
+
+int attach_to_ranks(Descriptor socket, const std::string& name) {
+  Channel node(std::move(socket), kRoom);
+  const Failure gone{"ERR_RANK_LOST", "rank 0 has ended: what it printed says why"};
+  try {
+    pass_both_ways(node, connect_to(name), [&](bool) { return gone; });
+    return 0;
+  } catch (const Error&) {  // nobody listens there
+    node.post({MessageType::Failed, gone});
+    node.flush(kLastWords);
+    return 2;
+  }
 }
 
 }  // namespace kraken

@@ -15,6 +15,10 @@ namespace kraken {
 // become the Failed that the other side is told. Exit code 0: the other side closed.
 int launch_ranks(Descriptor socket, const std::vector<std::string>& command);
 
+// The same for ranks that run already, and of which the first waits on a rendezvous of that name. Returns
+// when either side has ended.
+int attach_to_ranks(Descriptor socket, const std::string& name);
+
 // What a rank that cannot go on prints last: the launcher finds code and message in it.
 std::string fatal_line(int rank, const std::string& code, const std::string& message);
 

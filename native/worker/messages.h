@@ -50,6 +50,8 @@ enum class MessageType : uint16_t {
   Products = 68,
   ReadWeights = 69,
   RankDone = 70,
+  Describe = 71,
+  Begin = 72,
 };
 
 struct Hello {

@@ -47,14 +47,16 @@ int worker_main(int argc, char** argv, const ExecutorLoader& load, const PlanBui
     std::printf("%s\n", worker_version().c_str());
     return 0;
   }
-  const bool launches = argc > 4 && std::string(argv[3]) == "--launch";
-  if ((argc != 3 && !launches) || argument != "--socket" || std::to_string(kWorkerSocket) != argv[2] ||
-      !is_socket(kWorkerSocket)) {
+  const std::string mode = argc > 4 ? argv[3] : "";
+  const bool launches = mode == "--launch", attaches = mode == "--attach" && argc == 5;
+  if ((argc != 3 && !launches && !attaches) || argument != "--socket" ||
+      std::to_string(kWorkerSocket) != argv[2] || !is_socket(kWorkerSocket)) {
     std::fprintf(stderr, "kraken-worker is started by kraken-engine; by hand it has only --version\n");
     return 1;
   }
   settle();
   try {
+    if (attaches) return attach_to_ranks(Descriptor(kWorkerSocket), argv[4]);
     if (launches) return launch_ranks(Descriptor(kWorkerSocket), {argv + 4, argv + argc});
     WorkerSession(Descriptor(kWorkerSocket), load, build).run();
     return 0;

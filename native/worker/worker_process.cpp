@@ -98,8 +98,7 @@ WorkerProcess::WorkerProcess(const WorkerLaunch& launch, const Descriptor& socke
   posix_spawnattr_setflags(&attributes.value, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 
   std::vector<std::string> words = {launch.path, "--socket", std::to_string(kWorkerSocket)};
-  if (!launch.command.empty()) words.emplace_back("--launch");
-  words.insert(words.end(), launch.command.begin(), launch.command.end());
+  words.insert(words.end(), launch.arguments.begin(), launch.arguments.end());
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);

@@ -17,7 +17,7 @@ constexpr int kWorkerSocket = 3;
 struct WorkerLaunch {
   std::string path;                      // of the executable
   std::vector<std::string> environment;  // NAME=value
-  std::vector<std::string> command;      // what starts its ranks (launcher.h); empty: they are its threads
+  std::vector<std::string> arguments;    // --launch COMMAND… or --attach NAME (worker_main.h), or nothing
   // It is asked for a sign of life this often, and is lost when it gives none that many times in a row: a
   // stopped or hung worker is noticed after 5 seconds.
   std::chrono::milliseconds heartbeat{500};

@@ -4,8 +4,9 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
+#include <atomic>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -13,21 +14,41 @@
 
 namespace kraken::test {
 
+// The ranks of a group that live in this process: all of them, or the one that this process is, or none.
 using Group = std::vector<std::unique_ptr<Communicator>>;
+
+// What all ranks of a group can read and write, wherever they live.
+struct SharedMemory {
+  std::atomic<int> counter{0};
+  int plain = 0;
+};
 
 struct CommunicatorKind {
   const char* name;
   Group (*make)(int ranks, bool communication);
+  SharedMemory& (*shared)() = []() -> SharedMemory& {
+    static SharedMemory memory;
+    return memory;
+  };
+  int most_ranks = 8;
 };
 
 class CommunicatorSuite : public testing::TestWithParam<CommunicatorKind> {
  protected:
   static Group make_group(int ranks, bool communication = true) {
+    if (ranks > GetParam().most_ranks) return {};
     return GetParam().make(ranks, communication);
   }
 };
 
-inline void on_all_ranks(Group& group, const std::function<void(Communicator&)>& body) {
+template <typename Kind>
+std::string name_of_kind(const testing::TestParamInfo<Kind>& info) {
+  return info.param.name;
+}
+
+// Runs `body` for every rank that lives here, each on a thread of its own.
+template <typename Ranks, typename Body>
+void on_all_ranks(Ranks& group, const Body& body) {
   std::vector<std::thread> threads;
   for (auto& communicator : group) threads.emplace_back([&body, &communicator] { body(*communicator); });
   for (std::thread& thread : threads) thread.join();

@@ -19,7 +19,7 @@ INSTANTIATE_TEST_SUITE_P(Local, CommunicatorSuite,
                              [](int ranks, bool communication) {
                                return make_local_group(ranks, {.communication = communication});
                              }}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         test::name_of_kind<test::CommunicatorKind>);
 
 // The fastest rank runs ahead as far as it may. With three slots its start(3) would overwrite what the
 // slowest rank has yet to read of exchange 0.

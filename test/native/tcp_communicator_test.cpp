@@ -4,13 +4,11 @@
 #include <sys/socket.h>
 
 #include <chrono>
-#include <cmath>
 #include <cstring>
-#include <random>
 
 #include "base/error.h"
 #include "comm/tcp/socket.h"
-#include "communicator_harness.h"
+#include "framed_harness.h"
 
 namespace kraken {
 namespace {
@@ -18,8 +16,10 @@ namespace {
 using namespace std::chrono_literals;
 using std::chrono::steady_clock;
 using test::CommunicatorSuite;
-using test::Group;
-using test::on_all_ranks;
+using test::contains;
+using test::failure_of;
+using test::FramedGroup;
+using test::FramedSuite;
 
 std::vector<std::vector<TcpPeer>> connect_all(int ranks) {
   std::vector<std::vector<TcpPeer>> peers(static_cast<size_t>(ranks));
@@ -36,17 +36,14 @@ std::vector<std::vector<TcpPeer>> connect_all(int ranks) {
   return peers;
 }
 
-std::unique_ptr<TcpCommunicator> make_rank(std::vector<std::vector<TcpPeer>>& peers, int rank,
-                                           const TcpGroupOptions& options = {}) {
-  return std::make_unique<TcpCommunicator>(rank, std::move(peers[static_cast<size_t>(rank)]), options);
-}
-
 // Patient: under a sanitizer on a loaded machine a thread may be away for a second.
-Group make_tcp_group(int ranks, TcpGroupOptions options) {
+FramedGroup make_tcp_group(int ranks, FramedGroupOptions options) {
   options.missed_beats = 50;
   auto peers = connect_all(ranks);
-  Group group;
-  for (int rank = 0; rank < ranks; ++rank) group.push_back(make_rank(peers, rank, options));
+  FramedGroup group;
+  for (int rank = 0; rank < ranks; ++rank) {
+    group.push_back(make_tcp_communicator(rank, std::move(peers[static_cast<size_t>(rank)]), options));
+  }
   return group;
 }
 
@@ -54,79 +51,12 @@ INSTANTIATE_TEST_SUITE_P(Tcp, CommunicatorSuite,
                          testing::Values(test::CommunicatorKind{
                              "tcp",
                              [](int ranks, bool communication) {
-                               return make_tcp_group(ranks, {.communication = communication});
+                               return test::as_group(make_tcp_group(ranks, {.communication = communication}));
                              }}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         test::name_of_kind<test::CommunicatorKind>);
 
-std::vector<float> normal_values(int seed, size_t count) {
-  std::mt19937 random(static_cast<unsigned>(seed));
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
-  return values;
-}
-
-TEST(TcpCommunicator, BFloat16OnTheWireRoundsOnceAndAlikeOnEveryRank) {
-  constexpr int64_t kRows = 33, kWidth = 17;
-  for (int ranks : {2, 3, 4}) {
-    Group group = make_tcp_group(ranks, {.wire = WireFormat::BFloat16});
-    std::vector<std::vector<float>> sums(static_cast<size_t>(ranks));
-    on_all_ranks(group, [&](Communicator& c) {
-      const auto a = normal_values(c.rank(), kRows * kWidth),
-                 b = normal_values(c.rank() + 100, kRows * kWidth);
-      const float* parts[] = {a.data(), b.data()};
-      const Addends addends = c.wait(c.start(parts, kRows, kWidth));
-      for (int64_t i = 0; i < kRows * kWidth; ++i) {
-        sums[static_cast<size_t>(c.rank())].push_back(test::sum_at(addends, i));
-      }
-      c.barrier();
-    });
-    double error = 0, norm = 0;
-    for (size_t i = 0; i < sums[0].size(); ++i) {
-      double exact = 0;
-      for (int rank = 0; rank < ranks; ++rank) {
-        exact += normal_values(rank, sums[0].size())[i] + normal_values(rank + 100, sums[0].size())[i];
-      }
-      error += std::pow(sums[0][i] - exact, 2);
-      norm += exact * exact;
-    }
-    for (const auto& sum : sums) EXPECT_EQ(sum, sums[0]) << ranks << " ranks";
-    EXPECT_LT(std::sqrt(error / norm), 3e-3) << ranks << " ranks";  // bfloat16's unit roundoff is 3.9e-3
-    EXPECT_GT(error, 0);
-  }
-}
-
-TEST(TcpCommunicator, MovesMoreThanTheSocketsHoldBothWaysAtOnce) {
-  constexpr int64_t kRows = 1024, kWidth = 3000;  // 12 MB
-  for (int ranks : {2, 3}) {
-    Group group = make_tcp_group(ranks, {});
-    on_all_ranks(group, [&](Communicator& c) {
-      const std::vector<float> mine(kRows * kWidth, static_cast<float>(c.rank() + 1));
-      const float* parts[] = {mine.data()};
-      const Ticket first = c.start(parts, kRows, kWidth), second = c.start(parts, kRows, kWidth);
-      for (const Ticket ticket : {first, second}) {
-        const Addends addends = c.wait(ticket);
-        for (const int64_t i : {int64_t{0}, kRows * kWidth / 2, kRows * kWidth - 1}) {
-          EXPECT_EQ(test::sum_at(addends, i), static_cast<float>(ranks * (ranks + 1) / 2));
-        }
-      }
-      c.barrier();
-    });
-  }
-}
-
-std::string failure_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code() + ": " + error.what();
-  }
-  return "nothing";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+INSTANTIATE_TEST_SUITE_P(Tcp, FramedSuite, testing::Values(test::FramedKind{"tcp", make_tcp_group}),
+                         test::name_of_kind<test::FramedKind>);
 
 // One rank is played by the test, which holds its socket and says what it likes.
 struct Half {
@@ -134,12 +64,12 @@ struct Half {
     auto peers = connect_all(2);
     name = peers[0][1].name;
     other = std::move(peers[1][0].socket);
-    rank = make_rank(peers, 0, {.on_lost = [this] { lost = true; }});
+    rank = make_tcp_communicator(0, std::move(peers[0]), {.on_lost = [this] { lost = true; }});
   }
   std::string name;
   Descriptor other;
   std::atomic<bool> lost{false};
-  std::unique_ptr<TcpCommunicator> rank;
+  std::unique_ptr<FramedCommunicator> rank;
 };
 
 TEST(TcpCommunicator, SilenceIsNoticedWithinASecondAndTheHostNamed) {
@@ -193,61 +123,6 @@ TEST(TcpCommunicator, WhatCannotBeEndsTheGroup) {
     EXPECT_TRUE(contains(failure, "cannot be")) << "case " << i << ": " << failure;
     half.other = Descriptor();  // or it would be waited for
   }
-}
-
-TEST(TcpCommunicator, RanksThatExchangeDifferentSizesAreOutOfStep) {
-  Group group = make_tcp_group(2, {});
-  on_all_ranks(group, [&](Communicator& c) {
-    const std::vector<float> mine(8);
-    const float* parts[] = {mine.data()};
-    const std::string failure = failure_of([&] {
-      c.wait(c.start(parts, 1, c.rank() + 1));
-      c.barrier();
-    });
-    EXPECT_TRUE(contains(failure, "ERR_RANK_LOST")) << failure;
-  });
-}
-
-TEST(TcpCommunicator, WhoLeavesHasDeliveredEverythingAndFailsOnlyThoseWhoNeedMore) {
-  auto peers = connect_all(2);
-  auto stays = make_rank(peers, 0), leaves = make_rank(peers, 1);
-  const std::vector<float> values(1 << 20, 2.0f);
-  const float* parts[] = {values.data()};
-  leaves->start(parts, 1 << 10, 1 << 10);
-  leaves->post(0, {1});
-  leaves->post(0, {2, 3});
-  leaves.reset();
-  std::this_thread::sleep_for(20ms);
-  EXPECT_EQ(test::sum_at(stays->wait(stays->start(parts, 1 << 10, 1 << 10)), (1 << 20) - 1), 4.0f);
-  EXPECT_EQ(stays->receive(1), std::vector<uint8_t>{1});
-  EXPECT_EQ(stays->receive(1), (std::vector<uint8_t>{2, 3}));
-  EXPECT_EQ(stays->receive(1), std::nullopt);
-  const std::string failure = failure_of([&] { stays->wait(stays->start(parts, 1, 1)); });
-  EXPECT_TRUE(contains(failure, "ERR_RANK_LOST") && contains(failure, "has left")) << failure;
-}
-
-TEST(TcpCommunicator, MessagesPassBesideCollectivesInOrder) {
-  auto peers = connect_all(3);
-  std::vector<std::unique_ptr<TcpCommunicator>> ranks;
-  for (int rank = 0; rank < 3; ++rank) ranks.push_back(make_rank(peers, rank));
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < 3; ++rank) {
-    threads.emplace_back([&, rank] {
-      TcpCommunicator& own = *ranks[static_cast<size_t>(rank)];
-      for (uint8_t round = 0; round < 200; ++round) {
-        if (rank == 0) {
-          for (int other : {1, 2}) own.post(other, std::vector<uint8_t>(size_t{round} * 100, round));
-        } else {
-          EXPECT_EQ(own.receive(0), std::vector<uint8_t>(size_t{round} * 100, round));
-        }
-        const float value = round;
-        const float* parts[] = {&value};
-        EXPECT_EQ(test::sum_at(own.wait(own.start(parts, 1, 1)), 0), 3.0f * round);
-      }
-      own.barrier();
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
 }
 
 }  // namespace

@@ -11,15 +11,14 @@ import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Engine } from "../../lib/index.js";
 import { library } from "../helpers/child.js";
+import { allGone, processes } from "../helpers/marked-processes.js";
 import {
-  allGone,
   buildDouble,
   doubleEnvironment,
   doubleOnly,
   doubleWorker,
   engineFor,
   outcome,
-  processes,
   real,
   skip,
   withEnvironment,

@@ -8,8 +8,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Engine } from "../../lib/index.js";
+import { allGone } from "../helpers/marked-processes.js";
 import {
-  allGone,
   buildDouble,
   doubleOnly,
   doubleWorker,

@@ -9,13 +9,12 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Engine, type GenerateOptions, KrakenError } from "../../lib/index.js";
 import { runScript } from "../helpers/child.js";
+import { allGone, processes } from "../helpers/marked-processes.js";
 import {
-  allGone,
   buildDouble,
   doubleEnvironment,
   doubleOnly,
   engineFor,
-  processes,
   real,
   skip,
   withEnvironment,

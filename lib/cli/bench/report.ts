@@ -109,8 +109,9 @@ function method(record: BenchRecord): string[] {
       ? "A time runs from the call of generate() to the first token in JavaScript; of a batch, to the last sequence's. " +
         "engine: from the start of the first step to the sampled token."
       : "A time is that from one token to the next in JavaScript while all sequences decode. engine: a step.";
-  const link = settings.hosts
-    ? `Ranks are processes on hosts ${settings.hosts}, which speak TCP; waited and all-reduce are rank 0's.`
+  const hosts = settings.hosts ?? settings.mpi;
+  const link = hosts
+    ? `Ranks are processes on hosts ${hosts}, which speak ${settings.mpi ? "MPI" : "TCP"}; waited and all-reduce are rank 0's.`
     : settings.link === "none"
       ? "Ranks are threads of one machine; no link is emulated."
       : `An emulated link: what a rank sends arrives ${settings.link} later (bandwidth, latency), between threads of one machine. No network was involved.`;

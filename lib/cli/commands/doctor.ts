@@ -74,6 +74,8 @@ async function doctor(flags: Flags, context: Context): Promise<void> {
     const state = worker.available ? worker.version : `not available: ${worker.reason}`;
     rows.push(["worker", state]);
   }
+  const { mpi } = diagnosis;
+  if (mpi) rows.push(["MPI", mpi.available ? "kraken-worker-mpi is built" : `not available: ${mpi.reason}`]);
   for (const [name, backend] of Object.entries(backends)) {
     const facts = Object.entries(backend.details).filter(([key]) => !(key in libraries));
     const details = facts.map(([key, value]) => `${detailNames[key] ?? key} ${value}`);

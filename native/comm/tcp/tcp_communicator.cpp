@@ -1,251 +1,88 @@
-// The compute threads' side. Exchanges rotate over kExchangeDepth slots, as between threads, and for the same
-// reason that is enough (comm/local/local_group.cpp): a frame of exchange u can only come when this rank has
-// started u − 2, and hence no longer reads u − 4.
 #include "comm/tcp/tcp_communicator.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
+#include "comm/tcp/tcp_connection.h"
 
 namespace kraken {
 namespace {
 
-uint64_t nanoseconds(std::chrono::steady_clock::duration duration) {
-  return static_cast<uint64_t>(std::chrono::nanoseconds(duration).count());
-}
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
 
-// Goes before the values of a gather.
-struct ColumnsHeader {
-  int64_t rows, columns, begin;
+class TcpTransport final : public FrameTransport {
+ public:
+  TcpTransport(int rank, std::vector<TcpPeer> peers) : connections_(peers.size()) {
+    for (size_t other = 0; other < peers.size(); ++other) {
+      if (other == static_cast<size_t>(rank)) continue;
+      connections_[other] = std::make_unique<TcpConnection>(
+          static_cast<int>(other), std::move(peers[other].socket), peers[other].name);
+    }
+    int fds[2];
+    if (pipe(fds) < 0) throw Error("ERR_IO", std::string("pipe: ") + std::strerror(errno));
+    wake_reader_ = Descriptor(fds[0]);
+    wake_writer_ = Descriptor(fds[1]);
+    for (const int fd : fds) {
+      fcntl(fd, F_SETFD, FD_CLOEXEC);
+      fcntl(fd, F_SETFL, O_NONBLOCK);
+    }
+  }
+
+  Connection* to(int rank) override { return connections_[static_cast<size_t>(rank)].get(); }
+  void drop(int rank) override { connections_[static_cast<size_t>(rank)].reset(); }
+
+  // The kernel wakes this thread, so it does not matter how urgent it is.
+  std::vector<int> wait(steady_clock::time_point until, Urgency) override {
+    std::vector<pollfd> polled{{wake_reader_.get(), POLLIN, 0}};
+    std::vector<int> ranks{-1};
+    for (const auto& connection : connections_) {
+      if (!connection) continue;
+      const int events = POLLIN | (connection->unsent() ? POLLOUT : 0);
+      polled.push_back({connection->fd(), static_cast<short>(events), 0});
+      ranks.push_back(connection->rank());
+    }
+    const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
+    const int timeout = static_cast<int>(std::max<int64_t>(0, left.count()));
+    if (poll(polled.data(), polled.size(), timeout) < 0 && errno != EINTR) {
+      throw Error("ERR_RANK_LOST", std::string("poll: ") + std::strerror(errno));
+    }
+    if (polled[0].revents != 0) {
+      uint8_t bytes[64];
+      while (read(wake_reader_.get(), bytes, sizeof bytes) > 0) {
+      }
+    }
+    std::vector<int> readable;
+    for (size_t i = 1; i < polled.size(); ++i) {
+      if (polled[i].revents & (POLLIN | POLLHUP | POLLERR)) readable.push_back(ranks[i]);
+    }
+    return readable;
+  }
+
+  void wake() override {
+    const uint8_t byte = 0;
+    [[maybe_unused]] const ssize_t ignored = write(wake_writer_.get(), &byte, 1);  // full: it is awake
+  }
+
+ private:
+  std::vector<std::unique_ptr<TcpConnection>> connections_;  // [size]
+  Descriptor wake_reader_, wake_writer_;
 };
 
 }  // namespace
 
-TcpCommunicator::TcpCommunicator(int rank, std::vector<TcpPeer> peers, const TcpGroupOptions& options)
-    : rank_(rank),
-      size_(static_cast<int>(peers.size())),
-      options_(options),
-      peers_(peers.size()),
-      connections_(peers.size()),
-      silent_(peers.size()),
-      columns_(peers.size()),
-      incoming_(peers.size()) {
-  KRAKEN_CHECK(rank >= 0 && rank < size_);
-  for (int slot = 0; slot < kExchangeDepth; ++slot) {
-    exchanges_in_flight_.emplace_back(rank, size_, options.wire);
-  }
-  if (alone()) return;
-  for (int other = 0; other < size_; ++other) {
-    TcpPeer& peer = peers[static_cast<size_t>(other)];
-    if (other == rank) continue;
-    connections_[static_cast<size_t>(other)] =
-        std::make_unique<Connection>(other, std::move(peer.socket), peer.name);
-  }
-  int fds[2];
-  if (pipe(fds) < 0) throw Error("ERR_IO", std::string("pipe: ") + std::strerror(errno));
-  wake_reader_ = Descriptor(fds[0]);
-  wake_writer_ = Descriptor(fds[1]);
-  for (const int fd : fds) {
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-  }
-  next_beat_ = Clock::now() + options_.beat;
-  thread_ = std::thread([this] { run(); });
-}
-
-void TcpCommunicator::wake() {
-  if (alone() || woken_.exchange(true)) return;
-  const uint8_t byte = 0;
-  [[maybe_unused]] const ssize_t ignored = write(wake_writer_.get(), &byte, 1);  // full: it is awake
-}
-
-void TcpCommunicator::order(int rank, FrameKind kind, uint64_t number, std::vector<uint8_t> payload) {
-  orders_.push_back({rank, kind, number, std::move(payload)});
-}
-
-template <typename Done, typename Needs>
-std::chrono::steady_clock::duration TcpCommunicator::await(std::unique_lock<std::mutex>& lock,
-                                                           const Done& done, const Needs& needs) {
-  int left = -1;
-  const auto over = [&] {
-    if (!reason_.empty() || done()) return true;
-    for (int rank = 0; rank < size_ && left < 0; ++rank) {
-      if (peers_[static_cast<size_t>(rank)].left && needs(rank)) left = rank;
-    }
-    return left >= 0;
-  };
-  Clock::duration waited{0};
-  if (!over()) {
-    const auto from = Clock::now();
-    changed_.wait(lock, over);
-    waited = Clock::now() - from;
-  }
-  const std::string who = "rank " + std::to_string(rank_) + " stopped waiting: ";
-  if (!reason_.empty()) throw Error("ERR_RANK_LOST", who + reason_);
-  if (left >= 0) throw Error("ERR_RANK_LOST", who + "rank " + std::to_string(left) + " has left");
-  return waited;
-}
-
-template <typename Done, typename Needs>
-void TcpCommunicator::await_collective(std::unique_lock<std::mutex>& lock, const Done& done,
-                                       const Needs& needs) {
-  exposed_.fetch_add(nanoseconds(await(lock, done, needs)), std::memory_order_relaxed);
-}
-
-Ticket TcpCommunicator::start(std::span<const float* const> parts, int64_t rows, int64_t width) {
-  const Ticket ticket = waited_ + in_flight_;
-  KRAKEN_CHECK(in_flight_ < kMaxInFlight);
-  ++in_flight_;
-  if (alone() || !options_.communication) {
-    own_parts_[ticket % kExchangeDepth].assign(parts.begin(), parts.end());
-    return ticket;
-  }
-  exchange(ticket).begin(parts, rows, width);
-  {
-    std::lock_guard lock(mutex_);
-    started_ = ticket + 1;
-  }
-  wake();
-  return ticket;
-}
-
-Addends TcpCommunicator::wait(Ticket ticket) {
-  std::unique_lock lock(mutex_);
-  KRAKEN_CHECK(ticket == waited_ && in_flight_ > 0);
-  if (alone() || !options_.communication) {
-    await(
-        lock, [] { return true; }, [](int) { return false; });  // throws once the group is lost
-    ++waited_;
-    --in_flight_;
-    return own_parts_[ticket % kExchangeDepth];
-  }
-  await_collective(
-      lock, [&] { return done_ > ticket; },
-      [&](int rank) {
-        const Peer& peer = peers_[static_cast<size_t>(rank)];
-        return peer.parts <= ticket || (size_ > 2 && peer.sums <= ticket);
-      });
-  ++waited_;
-  --in_flight_;
-  return exchange(ticket).addends();
-}
-
-void TcpCommunicator::gather_columns(const float* part, int64_t rows, int64_t columns, int64_t begin,
-                                     float* full, int64_t total) {
-  KRAKEN_CHECK(begin >= 0 && columns >= 0 && begin + columns <= total);
-  if (rank_ != 0) {
-    const ColumnsHeader header{rows, columns, begin};
-    const size_t bytes = static_cast<size_t>(rows * columns) * sizeof(float);
-    std::vector<uint8_t> payload(sizeof header + bytes);
-    std::memcpy(payload.data(), &header, sizeof header);
-    if (bytes > 0) std::memcpy(payload.data() + sizeof header, part, bytes);
-    std::unique_lock lock(mutex_);
-    await_collective(
-        lock, [&] { return taken_ == gathers_; }, [](int rank) { return rank == 0; });
-    order(0, FrameKind::Columns, gathers_++, std::move(payload));
-    lock.unlock();
-    return wake();
-  }
-  const auto place = [&](const uint8_t* from, const ColumnsHeader& header) {
-    for (int64_t row = 0; row < rows; ++row) {
-      const size_t bytes = static_cast<size_t>(header.columns) * sizeof(float);
-      std::memcpy(full + row * total + header.begin, from + static_cast<size_t>(row) * bytes, bytes);
-    }
-  };
-  place(reinterpret_cast<const uint8_t*>(part), {rows, columns, begin});
-  std::unique_lock lock(mutex_);
-  for (int rank = 1; rank < size_; ++rank) {
-    const auto index = static_cast<size_t>(rank);
-    await_collective(
-        lock, [&] { return peers_[index].columns > gathers_; }, [&](int other) { return other == rank; });
-    lock.unlock();
-    // Written again only when the rank has heard that this was taken.
-    const std::vector<uint8_t>& payload = columns_[index];
-    ColumnsHeader header{};
-    if (payload.size() >= sizeof header) std::memcpy(&header, payload.data(), sizeof header);
-    if (header.rows != rows || header.begin < 0 || header.columns < 0 ||
-        header.columns > total - header.begin ||
-        payload.size() != sizeof header + static_cast<size_t>(rows * header.columns) * sizeof(float)) {
-      throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank) + " gathers other columns than rank 0");
-    }
-    place(payload.data() + sizeof header, header);
-    lock.lock();
-    order(rank, FrameKind::ColumnsTaken, gathers_);
-  }
-  ++gathers_;
-  lock.unlock();
-  wake();
-}
-
-void TcpCommunicator::barrier() {
-  std::unique_lock lock(mutex_);
-  if (rank_ != 0) {
-    order(0, FrameKind::Arrived, barriers_);
-    lock.unlock();
-    wake();
-    lock.lock();
-    await_collective(
-        lock, [&] { return released_ > barriers_; }, [](int rank) { return rank == 0; });
-    ++barriers_;
-    return;
-  }
-  await_collective(
-      lock,
-      [&] {
-        for (int rank = 1; rank < size_; ++rank) {
-          if (peers_[static_cast<size_t>(rank)].arrivals <= barriers_) return false;
-        }
-        return true;
-      },
-      [&](int rank) { return peers_[static_cast<size_t>(rank)].arrivals <= barriers_; });
-  for (int rank = 1; rank < size_; ++rank) order(rank, FrameKind::Released, barriers_);
-  ++barriers_;
-  lock.unlock();
-  wake();
-}
-
-void TcpCommunicator::abort(const std::string& reason) {
-  {
-    std::lock_guard lock(mutex_);
-    if (reason_.empty()) reason_ = reason.empty() ? "aborted" : reason;
-  }
-  changed_.notify_all();
-  wake();
-}
-
-void TcpCommunicator::post(int rank, std::vector<uint8_t> message) {
-  {
-    std::lock_guard lock(mutex_);
-    order(rank, FrameKind::Message, 0, std::move(message));
-  }
-  wake();
-}
-
-std::optional<std::vector<uint8_t>> TcpCommunicator::receive(int rank) {
-  std::unique_lock lock(mutex_);
-  Peer& peer = peers_[static_cast<size_t>(rank)];
-  if (peer.messages.empty()) {
-    await(
-        lock, [&] { return !peer.messages.empty() || peer.left; }, [](int) { return false; });
-  }
-  if (peer.messages.empty()) return std::nullopt;
-  std::vector<uint8_t> message = std::move(peer.messages.front());
-  peer.messages.pop_front();
-  return message;
-}
-
-void TcpCommunicator::leave() {
-  {
-    std::lock_guard lock(mutex_);
-    leaving_ = true;
-  }
-  wake();
-  std::lock_guard lock(leave_mutex_);
-  if (thread_.joinable()) thread_.join();
+std::unique_ptr<FramedCommunicator> make_tcp_communicator(int rank, std::vector<TcpPeer> peers,
+                                                          const FramedGroupOptions& options) {
+  const int size = static_cast<int>(peers.size());
+  auto transport = size > 1 ? std::make_unique<TcpTransport>(rank, std::move(peers)) : nullptr;
+  return std::make_unique<FramedCommunicator>(rank, size, std::move(transport), options);
 }
 
 }  // namespace kraken

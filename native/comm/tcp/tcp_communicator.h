@@ -1,27 +1,9 @@
-// Ranks in different processes, on different hosts: a connection to each other rank, and one thread that
-// speaks over all of them. That thread sleeps in poll(2). On a host whose cores all compute it takes them
-// only for as long as bytes are moved, so a slow link is hidden nearly whole; one that polls would take a
-// core from the compute (docs/multi-host.md has measurements). Compute threads never touch a socket.
-//
-// A rank that is lost is noticed by everyone within a second, whether anybody waits for it or not: every
-// connection carries a sign of life at least every `beat`, and `missed_beats` of silence end the group.
+// A Communicator over TCP: its communication thread sleeps in poll(2), and a socket that has something wakes
+// it at once.
 #pragma once
 
-#include <atomic>
-#include <chrono>
-#include <condition_variable>
-#include <deque>
-#include <functional>
-#include <memory>
-#include <mutex>
-#include <optional>
-#include <string>
-#include <thread>
-#include <vector>
-
-#include "comm/communicator.h"
-#include "comm/tcp/connection.h"
-#include "comm/tcp/exchange.h"
+#include "base/descriptor.h"
+#include "comm/framed/framed_communicator.h"
 
 namespace kraken {
 
@@ -30,118 +12,8 @@ struct TcpPeer {
   std::string name;   // host:port
 };
 
-struct TcpGroupOptions {
-  // False: as in LocalGroupOptions.
-  bool communication = true;
-  WireFormat wire = WireFormat::Float32;
-  std::chrono::milliseconds beat{200};
-  int missed_beats = 4;
-  // Called once, on any thread, when the group is lost or aborted; must not block.
-  std::function<void()> on_lost = [] {};
-};
-
-class TcpCommunicator final : public Communicator, private FrameSink {
- public:
-  // peers[r] leads to rank r; the own entry is not used.
-  TcpCommunicator(int rank, std::vector<TcpPeer> peers, const TcpGroupOptions& options);
-  ~TcpCommunicator() override { leave(); }
-
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  Ticket start(std::span<const float* const> parts, int64_t rows, int64_t width) override;
-  Addends wait(Ticket ticket) override;
-  void gather_columns(const float* part, int64_t rows, int64_t columns, int64_t begin, float* full,
-                      int64_t total) override;
-  void barrier() override;
-  void abort(const std::string& reason) override;
-  uint64_t exposed_nanoseconds() const override { return exposed_; }
-  uint64_t collective_nanoseconds() const override { return collective_; }
-  uint64_t exchanges() const override { return exchanges_; }
-
-  // Messages between ranks, in order, beside the collectives. Any thread.
-  void post(int rank, std::vector<uint8_t> message);
-  // The next of that rank; nothing once it has left. Throws ERR_RANK_LOST as wait() does, when all that came
-  // before has been received.
-  std::optional<std::vector<uint8_t>> receive(int rank);
-  // Tells the others that this rank ends as it should, and ends its connections. Idempotent.
-  void leave();
-
- private:
-  using Clock = std::chrono::steady_clock;
-
-  // What the others have told; guarded by mutex_.
-  struct Peer {
-    uint64_t parts = 0, sums = 0, columns = 0, arrivals = 0;  // how many have come
-    bool left = false;
-    std::deque<std::vector<uint8_t>> messages;
-  };
-  struct Order {
-    int rank;
-    FrameKind kind;
-    uint64_t number;
-    std::vector<uint8_t> payload;
-  };
-
-  bool alone() const { return size_ == 1; }
-  Exchange& exchange(Ticket ticket) { return exchanges_in_flight_[ticket % kExchangeDepth]; }
-
-  // Compute threads: `lock` holds mutex_. Throws ERR_RANK_LOST when the group is lost, or when a rank that
-  // `needs` says it still needs has left. Returns how long it waited.
-  template <typename Done, typename Needs>
-  Clock::duration await(std::unique_lock<std::mutex>& lock, const Done& done, const Needs& needs);
-  // The same in a collective: what it waits is exposed.
-  template <typename Done, typename Needs>
-  void await_collective(std::unique_lock<std::mutex>& lock, const Done& done, const Needs& needs);
-  void order(int rank, FrameKind kind, uint64_t number, std::vector<uint8_t> payload = {});
-  void wake();
-
-  // The communication thread.
-  void run() noexcept;
-  bool turn();  // false: it is over
-  void take_orders();
-  void advance();
-  void wait_for_sockets();
-  void receive_from(int rank);
-  void beat();
-  void say_farewell(FrameKind kind, const std::string& reason);
-  uint8_t* place(int rank, const FrameHeader& header) override;
-  void complete(int rank, const FrameHeader& header) override;
-  Connection& connection(int rank) { return *connections_[static_cast<size_t>(rank)]; }
-  template <typename Action>
-  void for_each_connection(const Action& action);
-
-  const int rank_, size_;
-  const TcpGroupOptions options_;
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::string reason_;  // not empty: lost or aborted
-  bool leaving_ = false;
-  std::vector<Peer> peers_;
-  std::vector<Order> orders_;
-  Ticket started_ = 0, done_ = 0;
-  uint64_t released_ = 0, taken_ = 0;  // barriers and gathers that rank 0 has ended
-
-  // The compute thread's.
-  Ticket waited_ = 0;
-  int in_flight_ = 0;
-  uint64_t gathers_ = 0, barriers_ = 0;
-  std::vector<const float*> own_parts_[kExchangeDepth];  // where nothing is exchanged
-
-  // The communication thread's.
-  std::vector<Exchange> exchanges_in_flight_;             // [kExchangeDepth]
-  std::vector<std::unique_ptr<Connection>> connections_;  // [size]; empty for the own and those that left
-  std::vector<int> silent_;                               // beats
-  std::vector<std::vector<uint8_t>> columns_;             // [size]; rank 0's compute thread reads them
-  std::vector<std::vector<uint8_t>> incoming_;            // [size]
-  Ticket sent_ = 0, reduced_ = 0, finished_ = 0;
-  Clock::time_point next_beat_;
-
-  std::atomic<uint64_t> exposed_{0}, collective_{0}, exchanges_{0};
-  std::atomic<bool> woken_{false};
-  Descriptor wake_reader_, wake_writer_;
-  std::mutex leave_mutex_;
-  std::thread thread_;
-};
+// peers[r] leads to rank r; the own entry is not used.
+std::unique_ptr<FramedCommunicator> make_tcp_communicator(int rank, std::vector<TcpPeer> peers,
+                                                          const FramedGroupOptions& options);
 
 }  // namespace kraken

@@ -12,7 +12,7 @@
 #include <span>
 #include <vector>
 
-#include "comm/tcp/wire_values.h"
+#include "comm/framed/wire_values.h"
 
 namespace kraken {
 

@@ -1,16 +1,14 @@
-// One connection to another rank, as the communication thread sees it: frames in both directions over a
-// socket that never blocks. Payloads are sent from where they lie and received where they are wanted.
+// One connection to another rank, as the communication thread sees it: frames in both directions, without
+// ever blocking. Payloads are sent from where they lie and received where they are wanted. What carries them
+// is the matter of tcp/ and mpi/.
 #pragma once
 
-#include <array>
-#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
-
-#include "base/descriptor.h"
 
 namespace kraken {
 
@@ -47,11 +45,11 @@ class FrameSink {
 
 class Connection {
  public:
-  // `name` is host:port, for messages.
-  Connection(int rank, Descriptor socket, std::string name);
+  // `name` is the other rank's place, for messages: host:port, or the host.
+  Connection(int rank, std::string name) : rank_(rank), name_(std::move(name)) {}
+  virtual ~Connection() = default;
 
   int rank() const { return rank_; }
-  int fd() const { return socket_.get(); }
   const std::string& name() const { return name_; }
 
   // The payload must stay until it is sent, or …
@@ -60,40 +58,38 @@ class Connection {
   void queue_owned(FrameKind kind, uint64_t number, std::vector<uint8_t> payload);
   bool unsent() const { return !outgoing_.empty(); }
 
-  // Both throw ERR_RANK_LOST when the connection is broken.
-  void send_some();
+  // These throw ERR_RANK_LOST when the connection is broken.
+  virtual void send_some() = 0;
   // False: the other side has closed it.
-  bool receive_some(FrameSink& sink);
-  void close();
+  virtual bool receive_some(FrameSink& sink) = 0;
+  // Says that this rank lives, unless something else has said so since the last time.
+  virtual void beat() = 0;
+  // Sends what is unsent and then ends this side; drops what comes. True: the other side has ended, too.
+  virtual bool finish() = 0;
+
+  virtual void close() = 0;
 
   // Since the last call.
   bool take_heard() { return std::exchange(heard_, false); }
-  bool take_sent() { return std::exchange(sent_, false); }
 
- private:
+ protected:
   struct Outgoing {
     FrameHeader header;
     std::span<const uint8_t> payload;
     std::vector<uint8_t> owned;
     size_t sent = 0;  // of header and payload together
   };
-  // Of one recv(): what came, 0 when nothing is there, −1 at the end.
-  ssize_t receive_into(uint8_t* data, size_t size);
-  // Sleep until that much of the payload has come, instead of being woken for every packet.
-  void wake_after(size_t bytes);
-  void check_header() const;
+
+  // Throws ERR_RANK_LOST.
+  void check_header(const FrameHeader& header) const;
   [[noreturn]] void broken(const std::string& why) const;
 
-  const int rank_;
-  const Descriptor socket_;
-  const std::string name_;
   std::deque<Outgoing> outgoing_;
+  bool heard_ = false;
 
-  FrameHeader header_;
-  size_t have_ = 0;  // bytes of header and payload that have come
-  uint8_t* payload_ = nullptr;
-  size_t wake_after_ = 1;
-  bool heard_ = false, sent_ = false;
+ private:
+  const int rank_;
+  const std::string name_;
 };
 
 }  // namespace kraken

@@ -1,16 +1,10 @@
-// The communication thread's side of TcpCommunicator.
-#include <poll.h>
+// The communication thread's side of FramedCommunicator.
 #include <pthread.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "base/error.h"
-#include "comm/tcp/tcp_communicator.h"
+#include "comm/framed/framed_communicator.h"
 
 namespace kraken {
 namespace {
@@ -23,21 +17,16 @@ constexpr milliseconds kLastWords{500};  // for the others to take what is unsen
   throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank) + " sent what cannot be");
 }
 
-int milliseconds_until(std::chrono::steady_clock::time_point when) {
-  const auto left = std::chrono::ceil<milliseconds>(when - std::chrono::steady_clock::now());
-  return static_cast<int>(std::max<int64_t>(0, left.count()));
-}
-
 }  // namespace
 
 template <typename Action>
-void TcpCommunicator::for_each_connection(const Action& action) {
-  for (const auto& connection : connections_) {
-    if (connection) action(*connection);
+void FramedCommunicator::for_each_connection(const Action& action) {
+  for (int rank = 0; rank < size_; ++rank) {
+    if (Connection* connection = transport_->to(rank)) action(*connection);
   }
 }
 
-void TcpCommunicator::run() noexcept {
+void FramedCommunicator::run() noexcept {
   pthread_setname_np(pthread_self(), "kraken-comm");
   try {
     while (turn()) {
@@ -59,7 +48,7 @@ void TcpCommunicator::run() noexcept {
   if (!reason.empty()) options_.on_lost();
 }
 
-bool TcpCommunicator::turn() {
+bool FramedCommunicator::turn() {
   take_orders();
   {
     std::lock_guard lock(mutex_);
@@ -67,12 +56,12 @@ bool TcpCommunicator::turn() {
     if (leaving_ && orders_.empty() && sent_ == started_) return false;
   }
   for_each_connection([](Connection& connection) { connection.send_some(); });
-  wait_for_sockets();
+  listen();
   if (Clock::now() >= next_beat_) beat();
   return true;
 }
 
-void TcpCommunicator::take_orders() {
+void FramedCommunicator::take_orders() {
   woken_ = false;  // before looking: what is ordered from here on wakes again
   std::vector<Order> orders;
   Ticket started = 0;
@@ -86,14 +75,14 @@ void TcpCommunicator::take_orders() {
     for_each_connection([&](Connection& to) { to.queue(FrameKind::Part, sent_, begun.part_for(to.rank())); });
   }
   for (Order& order : orders) {
-    const auto& to = connections_[static_cast<size_t>(order.rank)];
-    if (to) to->queue_owned(order.kind, order.number, std::move(order.payload));
+    Connection* to = transport_->to(order.rank);
+    if (to != nullptr) to->queue_owned(order.kind, order.number, std::move(order.payload));
   }
   advance();
 }
 
 // Frames of one rank come in order, so exchanges are reduced and finished in order, too.
-void TcpCommunicator::advance() {
+void FramedCommunicator::advance() {
   const auto came = [&](uint64_t Peer::*counter, Ticket ticket) {
     std::lock_guard lock(mutex_);
     for (int rank = 0; rank < size_; ++rank) {
@@ -119,50 +108,43 @@ void TcpCommunicator::advance() {
   }
 }
 
-void TcpCommunicator::wait_for_sockets() {
-  std::vector<pollfd> polled{{wake_reader_.get(), POLLIN, 0}};
-  std::vector<int> ranks{-1};
-  for_each_connection([&](Connection& connection) {
-    const int events = POLLIN | (connection.unsent() ? POLLOUT : 0);
-    polled.push_back({connection.fd(), static_cast<short>(events), 0});
-    ranks.push_back(connection.rank());
-  });
-  if (poll(polled.data(), polled.size(), milliseconds_until(next_beat_)) < 0 && errno != EINTR) {
-    throw Error("ERR_RANK_LOST", std::string("poll: ") + std::strerror(errno));
+Urgency FramedCommunicator::urgency() const {
+  if (waiting_ > 0) return Urgency::Waited;
+  if (finished_ < sent_) return Urgency::Hidden;
+  for (int rank = 0; rank < size_; ++rank) {
+    const Connection* connection = transport_->to(rank);
+    if (connection != nullptr && connection->unsent()) return Urgency::Hidden;
   }
-  if (polled[0].revents != 0) {
-    uint8_t bytes[64];
-    while (read(wake_reader_.get(), bytes, sizeof bytes) > 0) {
-    }
-  }
-  for (size_t i = 1; i < polled.size(); ++i) {
-    if (polled[i].revents & (POLLIN | POLLHUP | POLLERR)) receive_from(ranks[i]);
-  }
+  return Urgency::Idle;
+}
+
+void FramedCommunicator::listen() {
+  for (const int rank : transport_->wait(next_beat_, urgency())) receive_from(rank);
   advance();
 }
 
-void TcpCommunicator::receive_from(int rank) {
-  const auto index = static_cast<size_t>(rank);
-  const bool open = connections_[index]->receive_some(*this);
+void FramedCommunicator::receive_from(int rank) {
+  Connection& connection = *transport_->to(rank);
+  const bool open = connection.receive_some(*this);
   bool left = false;
   {
     std::lock_guard lock(mutex_);
-    left = peers_[index].left;
+    left = peers_[static_cast<size_t>(rank)].left;
   }
   if (left) {
-    connections_[index]->close();
-    connections_[index].reset();
+    connection.close();
+    transport_->drop(rank);
   } else if (!open) {
-    throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank) + " (" + connections_[index]->name() +
-                                     ") closed its connection");
+    throw Error("ERR_RANK_LOST",
+                "rank " + std::to_string(rank) + " (" + connection.name() + ") closed its connection");
   }
 }
 
 // Beats are counted, not time: while this process itself is stopped, it hears nobody.
-void TcpCommunicator::beat() {
+void FramedCommunicator::beat() {
   next_beat_ = Clock::now() + options_.beat;
   for (int rank = 0; rank < size_; ++rank) {  // what has come may be too little to be woken for
-    if (connections_[static_cast<size_t>(rank)]) receive_from(rank);
+    if (transport_->to(rank) != nullptr) receive_from(rank);
   }
   advance();
   for_each_connection([&](Connection& connection) {
@@ -174,44 +156,35 @@ void TcpCommunicator::beat() {
                                        std::to_string((options_.beat * silent).count()) +
                                        " ms: its host or the way there is lost, or it was stopped");
     }
-    if (!connection.take_sent() && !connection.unsent()) connection.queue(FrameKind::Beat, 0, {});
+    connection.beat();
   });
 }
 
-// Sent in full before the connections end: closing one that has something unread resets it, and what was sent
-// last would be lost with it. So this waits for the others to close, for a while.
-void TcpCommunicator::say_farewell(FrameKind kind, const std::string& reason) {
+// Waits for the others to end, too, for a while: until then, what was sent last may not have come.
+void FramedCommunicator::say_farewell(FrameKind kind, const std::string& reason) {
   const auto until = Clock::now() + kLastWords;
   for_each_connection([&](Connection& connection) {
     connection.queue_owned(kind, 0, std::vector<uint8_t>(reason.begin(), reason.end()));
   });
-  std::vector<bool> ended(connections_.size());
-  std::vector<pollfd> polled;
-  do {
-    polled.clear();
+  for (bool all = false; !all && Clock::now() < until;) {
+    all = true;
     for_each_connection([&](Connection& connection) {
-      const auto index = static_cast<size_t>(connection.rank());
-      if (ended[index]) return;
+      bool ended = true;
       try {
-        connection.send_some();
-        if (!connection.unsent()) shutdown(connection.fd(), SHUT_WR);
-        uint8_t dropped[4096];
-        ssize_t got = 0;
-        while ((got = recv(connection.fd(), dropped, sizeof dropped, MSG_DONTWAIT)) > 0) {
-        }
-        ended[index] = got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
-      } catch (const Error&) {
-        ended[index] = true;
+        ended = connection.finish();
+      } catch (const Error&) {  // broken: there is nobody to wait for
       }
-      if (ended[index]) return;
-      const int events = POLLIN | (connection.unsent() ? POLLOUT : 0);
-      polled.push_back({connection.fd(), static_cast<short>(events), 0});
+      if (ended) {
+        connection.close();
+        transport_->drop(connection.rank());
+      }
+      all = all && ended;
     });
-    if (!polled.empty()) poll(polled.data(), polled.size(), milliseconds_until(until));
-  } while (!polled.empty() && Clock::now() < until);
+    if (!all) transport_->wait(until, Urgency::Hidden);
+  }
 }
 
-uint8_t* TcpCommunicator::place(int rank, const FrameHeader& header) {
+uint8_t* FramedCommunicator::place(int rank, const FrameHeader& header) {
   const auto index = static_cast<size_t>(rank);
   switch (header.kind) {
     case FrameKind::Part:
@@ -233,7 +206,7 @@ uint8_t* TcpCommunicator::place(int rank, const FrameHeader& header) {
   }
 }
 
-void TcpCommunicator::complete(int rank, const FrameHeader& header) {
+void FramedCommunicator::complete(int rank, const FrameHeader& header) {
   const auto index = static_cast<size_t>(rank);
   if (header.bytes == 0 && (header.kind == FrameKind::Part || header.kind == FrameKind::Sum)) {
     place(rank, header);  // an empty share
@@ -280,7 +253,7 @@ void TcpCommunicator::complete(int rank, const FrameHeader& header) {
   }
   if (header.kind == FrameKind::Aborted) {
     const std::vector<uint8_t>& why = incoming_[index];
-    throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank) + " (" + connection(rank).name() +
+    throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank) + " (" + transport_->to(rank)->name() +
                                      ") stopped: " + std::string(why.begin(), why.end()));
   }
   changed_.notify_all();

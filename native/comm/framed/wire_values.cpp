@@ -1,4 +1,4 @@
-#include "comm/tcp/wire_values.h"
+#include "comm/framed/wire_values.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,4 +1,4 @@
-#include "comm/tcp/connection.h"
+#include "comm/tcp/tcp_connection.h"
 
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -8,13 +8,11 @@
 #include <cstring>
 #include <utility>
 
-#include "base/error.h"
 #include "comm/tcp/socket.h"
 
 namespace kraken {
 namespace {
 
-constexpr uint32_t kMostBytes = 1u << 30;
 constexpr int kReadsAtOnce = 64;  // then the others get their turn
 constexpr size_t kMostWaitedFor = 256 << 10;
 constexpr size_t kWorthWaiting = 16 << 10;
@@ -25,23 +23,7 @@ bool would_block(int error) {
 
 }  // namespace
 
-Connection::Connection(int rank, Descriptor socket, std::string name)
-    : rank_(rank), socket_(std::move(socket)), name_(std::move(name)) {}
-
-void Connection::queue(FrameKind kind, uint64_t number, std::span<const uint8_t> payload) {
-  if (payload.size() > kMostBytes) {
-    throw Error("ERR_OPTION", "a step exchanges " + std::to_string(payload.size()) +
-                                  " bytes, more than a frame between hosts holds: lower maxStepTokens");
-  }
-  outgoing_.push_back({{kind, 0, static_cast<uint32_t>(payload.size()), number}, payload, {}});
-}
-
-void Connection::queue_owned(FrameKind kind, uint64_t number, std::vector<uint8_t> payload) {
-  queue(kind, number, payload);
-  outgoing_.back().owned = std::move(payload);  // the span stays: a moved vector keeps its memory
-}
-
-void Connection::send_some() {
+void TcpConnection::send_some() {
   while (!outgoing_.empty()) {
     Outgoing& first = outgoing_.front();
     const size_t header = sizeof(FrameHeader) - std::min(first.sent, sizeof(FrameHeader));
@@ -63,7 +45,7 @@ void Connection::send_some() {
   }
 }
 
-ssize_t Connection::receive_into(uint8_t* data, size_t size) {
+ssize_t TcpConnection::receive_into(uint8_t* data, size_t size) {
   for (;;) {
     const ssize_t got = recv(fd(), data, size, MSG_DONTWAIT);
     if (got > 0) {
@@ -76,15 +58,15 @@ ssize_t Connection::receive_into(uint8_t* data, size_t size) {
   }
 }
 
-bool Connection::receive_some(FrameSink& sink) {
+bool TcpConnection::receive_some(FrameSink& sink) {
   for (int reads = 0; reads < kReadsAtOnce; ++reads) {
     if (have_ < sizeof header_) {
       const ssize_t got = receive_into(reinterpret_cast<uint8_t*>(&header_) + have_, sizeof header_ - have_);
       if (got <= 0) return got == 0;
       have_ += static_cast<size_t>(got);
       if (have_ < sizeof header_) continue;
-      check_header();
-      payload_ = header_.bytes > 0 ? sink.place(rank_, header_) : nullptr;
+      check_header(header_);
+      payload_ = header_.bytes > 0 ? sink.place(rank(), header_) : nullptr;
     }
     const size_t end = sizeof header_ + header_.bytes;
     if (have_ < end) {
@@ -96,12 +78,12 @@ bool Connection::receive_some(FrameSink& sink) {
     if (have_ < end) continue;
     have_ = 0;
     wake_after(1);
-    sink.complete(rank_, header_);
+    sink.complete(rank(), header_);
   }
   return true;
 }
 
-void Connection::wake_after(size_t bytes) {
+void TcpConnection::wake_after(size_t bytes) {
   if (bytes < kWorthWaiting) bytes = 1;
   if (bytes == wake_after_) return;
   wake_after_ = bytes;
@@ -109,21 +91,24 @@ void Connection::wake_after(size_t bytes) {
   setsockopt(fd(), SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value);
 }
 
-void Connection::check_header() const {
-  const auto kind = static_cast<uint16_t>(header_.kind);
-  if (kind < 1 || kind > static_cast<uint16_t>(kLastFrameKind) || header_.zero != 0 ||
-      header_.bytes > kMostBytes) {
-    broken("it sent what cannot be");
+void TcpConnection::beat() {
+  if (!std::exchange(sent_, false) && !unsent()) queue(FrameKind::Beat, 0, {});
+}
+
+// Closing a socket that has something unread resets it, and what was sent last would be lost with it. So this
+// reads until the other side has closed.
+bool TcpConnection::finish() {
+  send_some();
+  if (!unsent()) shutdown(fd(), SHUT_WR);
+  uint8_t dropped[4096];
+  ssize_t got = 0;
+  while ((got = recv(fd(), dropped, sizeof dropped, MSG_DONTWAIT)) > 0) {
   }
+  return got == 0 || (!would_block(errno) && errno != EINTR);
 }
 
-void Connection::close() {
+void TcpConnection::close() {
   shutdown(fd(), SHUT_RDWR);
-}
-
-void Connection::broken(const std::string& why) const {
-  throw Error("ERR_RANK_LOST",
-              "the connection to rank " + std::to_string(rank_) + " (" + name_ + ") broke: " + why);
 }
 
 }  // namespace kraken

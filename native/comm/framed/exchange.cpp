@@ -1,4 +1,4 @@
-#include "comm/tcp/exchange.h"
+#include "comm/framed/exchange.h"
 
 #include <string>
 

@@ -1,0 +1,35 @@
+// The connections of a rank, and how its communication thread waits for all of them at once.
+#pragma once
+
+#include <chrono>
+#include <vector>
+
+#include "comm/framed/connection.h"
+
+namespace kraken {
+
+// How much the ranks gain when something that comes is seen at once.
+enum class Urgency {
+  Idle,    // nothing is under way
+  Hidden,  // an exchange is, while this rank computes
+  Waited,  // a compute thread of this rank waits for it, so its core is free
+};
+
+class FrameTransport {
+ public:
+  virtual ~FrameTransport() = default;
+
+  // Nothing for the own rank, and for one that was dropped.
+  virtual Connection* to(int rank) = 0;
+  virtual void drop(int rank) = 0;
+  // Whether payloads of all that were dropped may be freed.
+  virtual bool settled() const { return true; }
+
+  // Returns the ranks whose connections may have something, when there are any, when wake() was called or at
+  // `until`. Throws ERR_RANK_LOST.
+  virtual std::vector<int> wait(std::chrono::steady_clock::time_point until, Urgency urgency) = 0;
+  // Ends the present or the next wait(). Any thread.
+  virtual void wake() = 0;
+};
+
+}  // namespace kraken
