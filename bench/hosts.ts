@@ -4,7 +4,7 @@
  *
  *     npm run -s bench:hosts -- --rates 1gbit,10gbit -- --context 128,1024 --max-seconds 60
  *
- * What follows the second `--` goes to `kraken bench ttft`. Needs root and iproute2.
+ * With --communicators tcp,mpi each rate is measured with both; the second is started by mpirun (Open MPI). What follows the second `--` goes to `kraken bench ttft`. Needs root and iproute2.
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
@@ -20,6 +20,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const { values, positionals } = parseArgs({
   options: {
     rates: { type: "string", default: "1gbit,10gbit" },
+    communicators: { type: "string", default: "tcp" },
     /** Where the JSON of each rate goes. */
     output: { type: "string", default: join(tmpdir(), "kraken-bench-hosts") },
   },
@@ -27,18 +28,24 @@ const { values, positionals } = parseArgs({
 });
 
 const output = resolve(values.output);
+const communicators = values.communicators.split(",");
+const several = communicators.length > 1;
 const why = withoutNamespaces();
 if (why !== undefined) {
   console.error(`bench:hosts: ${why}`);
   process.exit(1);
 }
 
-function measure(rate: string): string {
+function measure(rate: string, communicator: string): string {
   using net = new Namespaces({ count: 2, rate, pinned: true });
-  const file = join(output, `hosts-${rate}.json`);
+  const file = join(output, `hosts-${rate}-${communicator}.json`);
   const hosts = ["--hosts", net.addresses.join(","), "--launch-agent", net.agent];
-  const bench = ["lib/cli/main.ts", "bench", "ttft", ...hosts, "--json", file, ...positionals];
-  const [command, ...args] = [...net.on(0), process.execPath, "--import", "tsx", ...bench];
+  const bench = (...given: string[]) => [
+    ...[process.execPath, "--import", "tsx", "lib/cli/main.ts", "bench", "ttft"],
+    ...[...given, "--json", file, ...positionals],
+  ];
+  const [command, ...args] =
+    communicator === "mpi" ? net.mpirun(...bench()) : [...net.on(0), ...bench(...hosts)];
   const { status } = spawnSync(command!, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
   if (status !== 0) process.exit(status ?? 1);
   return file;
@@ -48,10 +55,16 @@ const ms = (value: number | undefined) => (value === undefined ? "–" : `${valu
 
 const factor = (value: number) => value.toFixed(2);
 
-function row(rate: string, context: number, { label, main, bound, shareOfBound, oneRank }: Entry): string[] {
+function row(
+  rate: string,
+  communicator: string,
+  context: number,
+  { label, main, bound, shareOfBound, oneRank }: Entry,
+): string[] {
   const speedUp = main?.speedUp;
   return [
     rate.replace("gbit", " Gbit/s"),
+    ...(several ? [communicator.toUpperCase()] : []),
     String(context),
     label,
     ms(main?.time.median),
@@ -66,14 +79,17 @@ function row(rate: string, context: number, { label, main, bound, shareOfBound, 
 
 mkdirSync(output, { recursive: true });
 const header =
-  "link|tokens||TTFT|no comm.|of bound|times faster than standard|all-reduce/layer|waited/layer|one host alone".split(
+  `link|${several ? "communicator|" : ""}tokens||TTFT|no comm.|of bound|times faster than standard|all-reduce/layer|waited/layer|one host alone`.split(
     "|",
   );
-const lines = [header, header.map((_, i) => (i < 3 ? "---" : "--:"))];
+const texts = header.indexOf("") + 1;
+const lines = [header, header.map((_, i) => (i < texts ? "---" : "--:"))];
 for (const rate of values.rates.split(",")) {
-  const record = await readBench(measure(rate));
-  for (const { cell, entries } of analyse(record).results) {
-    for (const entry of entries) lines.push(row(rate, cell.context, entry));
+  for (const communicator of communicators) {
+    const record = await readBench(measure(rate, communicator));
+    for (const { cell, entries } of analyse(record).results) {
+      for (const entry of entries) lines.push(row(rate, communicator, cell.context, entry));
+    }
   }
 }
 console.log(lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n"));

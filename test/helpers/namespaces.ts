@@ -124,6 +124,23 @@ export class Namespaces implements Disposable {
     return ["ip", "netns", "exec", this.#names[host]!, ...pin];
   }
 
+  /** What makes mpirun, on the first host, start a command once on each: Open MPI's options, and the command after them. */
+  mpirun(...command: string[]): string[] {
+    const network = `${this.addresses[0]!.replace(/\d+$/, "0")}/24`;
+    const settings = {
+      plm_rsh_agent: this.writeAgent("mpi-agent", 'exec sh -c "$*"'),
+      btl: "tcp,self",
+      btl_tcp_if_include: network,
+      oob_tcp_if_include: network,
+    };
+    return [
+      ...[...this.on(0), "mpirun", "--allow-run-as-root", "--bind-to", "none"],
+      ...["-np", String(this.addresses.length), "--host", this.addresses.map((one) => `${one}:1`).join(",")],
+      ...Object.entries(settings).flatMap(([name, value]) => ["--mca", name, value]),
+      ...command,
+    ];
+  }
+
   /** A launch agent; `body` is what a shell does on the host with the command, `"$@"`. */
   writeAgent(name: string, body: string): string {
     const remote = join(this.#folder, `${name}-body`);

@@ -7,6 +7,9 @@
 
 #ifdef __linux__
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace kraken {
@@ -17,21 +20,42 @@ using std::chrono::microseconds;
 using std::chrono::steady_clock;
 
 constexpr auto kSettle = 20ms;
-constexpr unsigned long kTimerSlack = 1000;  // nanoseconds; Linux's own 50 µs would be most of a sleep
+constexpr int kShareOfQuiet = 16;
 
 struct Pause {
-  microseconds first, longest;
+  microseconds least, most;
 };
 Pause pause_of(Urgency urgency) {
   switch (urgency) {
     case Urgency::Waited:
-      return {2us, 20us};
+      return {5us, 50us};
     case Urgency::Hidden:
-      return {25us, 100us};
+      return {50us, 100us};
     case Urgency::Idle:
-      return {50us, 500us};
+      return {50us, 2000us};
   }
   return {};
+}
+
+// Of the calling thread: sleeps end when they should, and then it gets its core back from a thread that
+// computes at once, instead of when that one's slice ends. What a kernel does not know it refuses, and
+// everything works all the same.
+void sleep_precisely() {
+#ifdef __linux__
+  prctl(PR_SET_TIMERSLACK, 1000ul);  // nanoseconds; the system's own 50 µs would be most of a sleep
+#ifdef SYS_sched_setattr
+  // Linux 6.12 and later: `runtime` is the slice of an ordinary thread (sched_setattr(2)).
+  struct {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+  } attributes{sizeof attributes, 0, 0, 0, 0, 100'000, 0, 0};
+  attributes.nice = getpriority(PRIO_PROCESS, 0);
+  syscall(SYS_sched_setattr, 0, &attributes, 0);
+#endif
+#endif
 }
 
 class MpiTransport final : public FrameTransport {
@@ -64,23 +88,24 @@ class MpiTransport final : public FrameTransport {
   bool settled() const override { return settled_; }
 
   std::vector<int> wait(steady_clock::time_point until, Urgency urgency) override {
-#ifdef __linux__
-    if (!std::exchange(prepared_, true)) prctl(PR_SET_TIMERSLACK, kTimerSlack);
-#endif
-    auto [pause, longest] = pause_of(urgency);
+    if (!std::exchange(prepared_, true)) sleep_precisely();
+    const auto [least, most] = pause_of(urgency);
     std::vector<int> ready;
     for (;;) {
       for (const auto& connection : connections_) {
         if (connection && connection->look()) ready.push_back(connection->rank());
       }
-      const auto left = until - steady_clock::now();
-      if (!ready.empty() || left <= 0s) return ready;
+      const auto now = steady_clock::now();
+      if (!ready.empty()) quiet_since_ = now;
+      if (!ready.empty() || now >= until) return ready;
+      const auto pause =
+          std::clamp<steady_clock::duration>((now - quiet_since_) / kShareOfQuiet, least, most);
       std::unique_lock lock(mutex_);
-      if (changed_.wait_for(lock, std::min<steady_clock::duration>(pause, left), [this] { return woken_; })) {
+      if (changed_.wait_for(lock, std::min(pause, until - now), [this] { return woken_; })) {
         woken_ = false;
+        quiet_since_ = now;
         return ready;
       }
-      pause = std::min(pause * 2, longest);
     }
   }
 
@@ -94,6 +119,7 @@ class MpiTransport final : public FrameTransport {
 
  private:
   std::vector<std::unique_ptr<MpiConnection>> connections_;  // [size]
+  steady_clock::time_point quiet_since_ = steady_clock::now();
   bool settled_ = true, prepared_ = false;
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -1,8 +1,8 @@
 // A Communicator over MPI's point-to-point messages. MPI cannot wake who sleeps, and a thread that polls
-// takes a core from the compute. So the communication thread sleeps between looks, the longer the less there
-// is to gain: hardly at all while a compute thread waits, and its core is free; up to a tenth of a
-// millisecond while an exchange is hidden behind compute; up to half a millisecond while nothing is under
-// way.
+// takes a core from the compute. So the communication thread sleeps between looks: briefly while a compute
+// thread waits, and its core is free; a tenth of a millisecond at most while an exchange is hidden behind
+// compute; and while nothing is under way for a sixteenth of the time since something was, which is as much
+// as is lost.
 #pragma once
 
 #include <string>

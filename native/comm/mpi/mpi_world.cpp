@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
+
 #ifdef __linux__
 #include <sched.h>
 #endif
@@ -41,6 +43,9 @@ void check_mpi(int result, const char* call) {
 }
 
 MpiWorld::MpiWorld(int* argc, char*** argv) {
+  // Of Open MPI over TCP: a payload is sent right away. Its other way, to be asked for and then put there,
+  // needs both sides' attention several times, and they compute.
+  setenv("OMPI_MCA_btl_tcp_flags", "send", 0);
   int provided = 0;
   if (MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS) {
     throw Error("ERR_HOSTS", "MPI could not be initialised: is this process started by mpirun or srun?");
