@@ -4,7 +4,8 @@
  *
  *     npm run -s bench:hosts -- --rates 1gbit,10gbit -- --context 128,1024 --max-seconds 60
  *
- * With --communicators tcp,mpi each rate is measured with both; the second is started by mpirun (Open MPI). What follows the second `--` goes to `kraken bench ttft`. Needs root and iproute2.
+ * What follows the second `--` goes to `kraken bench ttft`. With --communicators tcp,mpi each rate is measured over both,
+ * the second under Open MPI's mpirun. Needs root and iproute2.
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync } from "node:fs";

@@ -80,8 +80,9 @@ function troubleOf(
 }
 
 const remedy =
-  "install an MPI with its headers (Debian: openmpi-bin and libopenmpi-dev) and build again: in a clone `npm run setup`, " +
-  "in an installed package `npm rebuild kraken-engine --build-from-source`; or start ranks with --hosts, which needs no MPI";
+  "install an MPI with its headers (Debian: openmpi-bin and libopenmpi-dev) and build again, in a clone by " +
+  "`npm run build:native`, in an installed package by `node tools/setup.mjs --package` in its folder; or start ranks " +
+  "with --hosts, which needs no MPI";
 
 /**
  * kraken-worker-mpi: beside kraken-worker, or what KRAKEN_MPI_WORKER names.

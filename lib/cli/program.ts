@@ -21,6 +21,7 @@ Conventions:
   Names from TensorRT-LLM work too: --max_batch_size, --max_seq_len, --tp_size, --output_dir, --checkpoint_dir …
   Settings of engine and sampling have environment variables: KRAKEN_MAX_BATCH_SIZE=4 stands for --max-batch-size 4.
   --json prints one JSON document on stdout and nothing else; a failure is {"error": {"code", "message"}}.
+  Under mpirun or srun the ranks are the processes that these start: mpirun -np 2 kraken generate …
   KRAKEN_DEBUG=1 adds a stack trace to errors. KRAKEN_CPU_ISA caps the instruction set (kraken doctor lists them).
 
 Exit codes:

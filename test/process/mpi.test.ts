@@ -1,29 +1,17 @@
 /** The command under mpirun: every process runs the same command line, and the ranks of its engines are they. */
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
-import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { buildEngine } from "../../lib/index.js";
-import { native } from "../../lib/native.js";
 import { buildTiny } from "../helpers/child.js";
-import { allGone, processes } from "../helpers/marked-processes.js";
+import { allGone } from "../helpers/marked-processes.js";
+import { type Ended, kraken, mpirun, refusalOf, start, withoutMpi } from "../helpers/mpi.js";
 
-const root = join(import.meta.dirname, "..", "..");
-const worker = join(dirname(native().worker().path), "kraken-worker-mpi");
-const skip =
-  process.platform !== "linux"
-    ? "processes are looked up in /proc"
-    : !existsSync(worker)
-      ? "kraken-worker-mpi is not built: it needs MPI (Debian: openmpi-bin and libopenmpi-dev)"
-      : spawnSync("mpirun", ["--version"]).status !== 0
-        ? "mpirun is not installed (Debian: openmpi-bin)"
-        : false;
+const skip = withoutMpi();
 
 let work: string;
 before(async () => {
@@ -33,52 +21,6 @@ before(async () => {
   await buildEngine({ random: "kraken-tiny-4way", output: join(work, "four"), ranks: 4, dtype: "float32" });
 });
 after(() => rm(work, { recursive: true, force: true }));
-
-const cli = [process.execPath, "--import", "tsx", join("lib", "cli", "main.ts")];
-
-interface Ended {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-/** A command that runs, all of whose processes are known by a mark of its own. */
-function start(command: string[], env: Record<string, string> = {}) {
-  const mark = `mpi-${process.pid}-${Math.random()}`;
-  const child = spawn(command[0]!, command.slice(1), {
-    cwd: root,
-    stdio: ["ignore", "pipe", "pipe"],
-    env: {
-      ...process.env,
-      OMPI_ALLOW_RUN_AS_ROOT: "1",
-      OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: "1",
-      KRAKEN_TEST_MARK: mark,
-      ...env,
-    },
-  });
-  let [stdout, stderr, printedAt] = ["", "", 0];
-  child.stdout.on("data", (data) => {
-    printedAt ||= performance.now();
-    stdout += data;
-  });
-  child.stderr.on("data", (data) => {
-    stderr += data;
-  });
-  const timer = setTimeout(() => child.kill("SIGKILL"), 60_000);
-  const ended = once(child, "close").then(([code]): Ended => {
-    clearTimeout(timer);
-    return { code: code as number | null, stdout, stderr };
-  });
-  const pidOf = (rank: number, name: string) =>
-    processes(mark).find((found) => found.rank === rank && found.command.includes(name))?.pid;
-  return { child, ended, mark, pidOf, printedAt: () => printedAt };
-}
-
-const mpirun = (ranks: number, ...args: string[]) => [
-  ...["mpirun", "--oversubscribe", "--bind-to", "none", "-np", String(ranks)],
-  ...cli,
-  ...args,
-];
 
 async function run(command: string[], env?: Record<string, string>): Promise<Ended> {
   const { ended, mark } = start(command, env);
@@ -103,13 +45,6 @@ function tokensOf({ code, stdout, stderr }: Ended): number[] {
   return (JSON.parse(stdout) as { tokens: number[] }).tokens;
 }
 
-/** The error that it printed. Under mpirun stdout is a terminal, and documents are laid out for people. */
-function refusalOf({ stdout, stderr }: Ended): { code: string; message: string } {
-  const text = /^\{.*?^\}/ms.exec(stdout.replaceAll("\r", ""))?.[0] ?? stdout;
-  assert.match(text, /"error"/, stderr);
-  return (JSON.parse(text) as { error: { code: string; message: string } }).error;
-}
-
 describe("under mpirun", { skip }, () => {
   for (const [name, ranks] of [
     ["two", 2],
@@ -117,7 +52,7 @@ describe("under mpirun", { skip }, () => {
   ] as const) {
     test(`${ranks} processes generate what one does`, async () => {
       const args = ["generate", join(work, name), "--threads-per-rank", "1", ...generation];
-      const [alone, together] = [await run([...cli, ...args]), await run(mpirun(ranks, ...args))];
+      const [alone, together] = [await run(kraken(...args)), await run(mpirun(ranks, ...args))];
       assert.deepEqual(tokensOf(together), tokensOf(alone));
     });
   }
@@ -146,20 +81,18 @@ describe("under mpirun", { skip }, () => {
   for (const signal of ["SIGKILL", "SIGSTOP"] as const) {
     test(`${signal} of a rank fails what it served within two seconds, and nothing stays`, async () => {
       const prompts = ["--tokens", "1", "--ignore-eos", "--n", "128", "--max-batch-size", "1", "--json"];
-      const { ended, mark, pidOf, printedAt } = start(mpirun(2, "generate", join(work, "two"), ...prompts));
-      const over = ended.then(() => true);
-      let victim: number | undefined;
-      // Until it has loaded: rank 0's relay to its engine is there.
-      while (pidOf(0, "--attach") === undefined || victim === undefined) {
-        victim = pidOf(1, "kraken-worker-mpi");
-        if (await Promise.race([over, sleep(20, false)])) assert.fail((await ended).stderr);
-      }
+      const { ended, mark, pidOf, printed, loaded } = start(
+        mpirun(2, "generate", join(work, "two"), ...prompts),
+      );
+      await loaded();
+      const victim = pidOf(1, "kraken-worker-mpi")!;
       await sleep(300);
       process.kill(victim, signal);
       const from = performance.now();
+      await printed;
+      assert.ok(performance.now() - from < 2000, `${performance.now() - from} ms`);
       const end = await ended;
       assert.notEqual(end.code, 0);
-      assert.ok(printedAt() - from < 2000, `${printedAt() - from} ms`);
       const error = refusalOf(end);
       assert.equal(error.code, "ERR_RANK_LOST", end.stderr);
       assert.match(error.message, /rank 1 \(/);
@@ -217,7 +150,7 @@ describe("under mpirun", { skip }, () => {
     ],
     [
       "srun without PMI",
-      [...cli, "generate", join("WORK", "two"), ...generation],
+      kraken("generate", join("WORK", "two"), ...generation),
       { SLURM_PROCID: "0", SLURM_STEP_NUM_TASKS: "2" },
       "ERR_HOSTS",
       /2 processes were started that cannot find each other through MPI.*--mpi=pmix/,
