@@ -17,7 +17,7 @@ constexpr auto kHandshakePatience = 3s;  // others wait meanwhile
 constexpr auto kJoinPatience = 20s;      // until a rank has looked at its engine and met the others
 constexpr auto kLook = 50ms;             // whether a launch has failed, or loading was cancelled
 constexpr auto kFarewell = 1500ms;       // for ranks to end by themselves …
-constexpr auto kLostFarewell = 300ms;    // … and when the group is lost
+constexpr auto kLostFarewell = 600ms;    // … and when the group is lost: they have last words to say
 constexpr size_t kMostAnswerBytes = 1 << 20;
 
 }  // namespace
@@ -125,7 +125,6 @@ void HostGroup::welcome(Accepted accepted) {
     }
     member(rank).socket = std::move(accepted.socket);
     member(rank).address = std::move(accepted.address);
-    member(rank).available_memory = identity.available_memory;
   } catch (const Error& error) {
     if (error.code() == "ERR_NATIVE_LOAD") throw;
     refused_ = std::string(" (refused: ") + error.what() + ")";
@@ -141,9 +140,8 @@ void HostGroup::check_launched() {
   }
 }
 
-std::unique_ptr<TcpCommunicator> HostGroup::join(const LocalExecutorConfig& config,
-                                                 const std::string& engine_digest) {
-  Join join{options_, config, engine_digest, {}, {}};
+std::unique_ptr<TcpCommunicator> HostGroup::join(const std::string& engine_digest) {
+  Join join{options_, engine_digest, {}, {}};
   join.options.secret.clear();
   for (const Member& member : members_) {
     join.addresses.push_back(member.address);
@@ -177,12 +175,13 @@ std::unique_ptr<TcpCommunicator> HostGroup::join(const LocalExecutorConfig& conf
   TcpGroupOptions group;
   group.communication = options_.communication;
   group.wire = options_.exchange_dtype == DType::BFloat16 ? WireFormat::BFloat16 : WireFormat::Float32;
-  group.on_lost = [this] {
+  group.on_lost = [this](int lost_rank) {
     {
       std::lock_guard lock(mutex_);
       lost_ = true;
     }
     changed_.notify_all();
+    loss_watch_.lost(lost_rank);
   };
   return std::make_unique<TcpCommunicator>(0, std::move(peers), group);
 }

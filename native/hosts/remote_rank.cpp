@@ -21,6 +21,7 @@
 #include "hosts/engine_manifest.h"
 #include "hosts/host_messages.h"
 #include "hosts/host_threads.h"
+#include "hosts/loss_watch.h"
 #include "runtime/rank_source.h"
 
 namespace kraken {
@@ -85,7 +86,6 @@ class RemoteRank {
     identity.hello.build = build_id();
     identity.rank = options_.rank;
     identity.port = listener_.port;
-    identity.available_memory = available_memory();
     return identity;
   }
 
@@ -145,35 +145,55 @@ class RemoteRank {
     TcpGroupOptions group;
     group.communication = join_.options.communication;
     group.wire = join_.options.exchange_dtype == DType::BFloat16 ? WireFormat::BFloat16 : WireFormat::Float32;
-    group.on_lost = [this] {
+    LossWatch loss_watch;
+    group.on_lost = [&](int lost_rank) {
       cancelled_ = true;
       alarm(kSecondsToEnd);
+      loss_watch.lost(lost_rank);
     };
     TcpCommunicator communicator(options_.rank, std::move(peers_), group);
+    std::unique_ptr<RankModel> model;
+    // Before the model ends, which waits for its device, and the device for the others.
+    const auto fail = [&](const Failure& failure) {
+      communicator.post(0, Frame(MessageType::Failed, failure).take());
+      communicator.abort(failure.message);
+      if (model) model->abort(options_.rank);
+      loss_watch.watch(nullptr);
+    };
     try {
-      std::unique_ptr<RankModel> model = load(communicator);
+      const Backend& backend = available_backend(join_.options.backend);
+      communicator.post(0, rank_room(room_of(join_.options, backend, options_.rank)));
+      if (!receive_limits(communicator)) return;
+      model = load(backend, communicator);
+      loss_watch.watch(model.get());
       model->prepare();
       communicator.post(0, bytes_of(model->memory()));
       while (const auto message = communicator.receive(0)) obey(*message, *model, communicator);
+      loss_watch.watch(nullptr);
     } catch (const Error& error) {
-      fail(communicator, {error.code(), error.what()});
+      fail({error.code(), error.what()});
       throw;
     } catch (const std::bad_alloc&) {
-      fail(communicator, {"ERR_OUT_OF_MEMORY", "not enough memory"});
+      fail({"ERR_OUT_OF_MEMORY", "not enough memory"});
       throw;
     } catch (const std::exception& error) {
-      fail(communicator, {"ERR_INTERNAL", error.what()});
+      fail({"ERR_INTERNAL", error.what()});
       throw;
     }
   }
 
-  static void fail(TcpCommunicator& communicator, const Failure& failure) {
-    communicator.post(0, Frame(MessageType::Failed, failure).take());
-    communicator.abort(failure.message);
+  // False: rank 0 has left.
+  bool receive_limits(TcpCommunicator& communicator) {
+    const auto message = communicator.receive(0);
+    if (!message) return false;
+    auto [type, reader] = open_frame(*message);
+    if (type != MessageType::Limits) garbled("rank 0 did not say within which limits");
+    limits_ = read_limits(reader);
+    return true;
   }
 
   // The file is hashed while its weights are packed.
-  std::unique_ptr<RankModel> load(TcpCommunicator& communicator) {
+  std::unique_ptr<RankModel> load(const Backend& backend, TcpCommunicator& communicator) {
     std::future<void> verified;
     if (join_.options.verify) {
       verified = std::async(std::launch::async, [this] {
@@ -181,15 +201,14 @@ class RemoteRank {
       });
     }
     const ModelConfig model = parse_model_config(join_.options.model_config);
-    const Backend& backend = available_backend(join_.options.backend);
-    join_.config.threads_per_rank = host_threads(join_.options, options_.rank);
-    omp_set_num_threads(join_.config.threads_per_rank);
+    limits_.threads_per_rank = host_threads(join_.options, options_.rank);
+    omp_set_num_threads(limits_.threads_per_rank);
     std::unique_ptr<RankModel> compiled =
-        make_rank_factory(backend, make_rank_source(join_.options, model, options_.rank), join_.config,
+        make_rank_factory(backend, make_rank_source(join_.options, model, options_.rank), limits_,
                           join_.options, &cancelled_)(communicator);
     if (verified.valid()) verified.get();
-    logits_ = std::make_unique<float[]>(static_cast<size_t>(join_.config.max_rows) *
-                                        static_cast<size_t>(join_.config.vocab));
+    logits_ =
+        std::make_unique<float[]>(static_cast<size_t>(limits_.max_rows) * static_cast<size_t>(limits_.vocab));
     return compiled;
   }
 
@@ -197,11 +216,11 @@ class RemoteRank {
     auto [type, reader] = open_frame(message);
     switch (type) {
       case MessageType::Step:
-        return model.step(step_.read(reader, join_.config), logits_.get());
+        return model.step(step_.read(reader, limits_), logits_.get());
       case MessageType::Products: {
         int32_t tokens = 0;
         read_all(reader, tokens);
-        if (tokens < 1 || tokens > join_.config.max_step_tokens) garbled("products beyond the limits");
+        if (tokens < 1 || tokens > limits_.max_step_tokens) garbled("products beyond the limits");
         model.run_products(tokens, logits_.get());
         return communicator.post(0, Frame(MessageType::RankDone).take());
       }
@@ -218,6 +237,7 @@ class RemoteRank {
   Descriptor control_;
   const Listener listener_;
   Join join_;
+  LocalExecutorConfig limits_;
   EngineManifest manifest_;
   std::vector<TcpPeer> peers_;
   std::atomic<bool> cancelled_{false};

@@ -32,7 +32,8 @@ int64_t exchange_capacity(const Graph& graph, DType dtype, int64_t max_tokens);
 size_t exchange_bytes(const Graph& graph, DType dtype, int64_t max_tokens);
 KvCacheShape kv_cache_shape(const Graph& graph, DType dtype, int blocks);
 
-// The device that a rank runs on. Throws ERR_BACKEND_UNAVAILABLE when there are too few.
+// The device that a rank runs on, `rank` and `ranks` being those of its host. Throws ERR_BACKEND_UNAVAILABLE
+// when there are too few.
 int device_of(int rank, int ranks, int ranks_per_device, size_t devices);
 
 // What the environment may change.
@@ -92,6 +93,7 @@ class TensorRtModel final : public RankModel {
   const EngineFacts facts_;
   const int64_t table_blocks_;  // P
   const int32_t scratch_block_;
+  const RankPlace place_;
   int device_index_ = 0;
   RankMemory memory_;
   std::map<std::string, double> times_;
