@@ -1,6 +1,7 @@
 #include "hosts/host_group.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "base/error.h"
@@ -16,6 +17,7 @@ using std::chrono::steady_clock;
 constexpr auto kHandshakePatience = 3s;  // others wait meanwhile
 constexpr auto kJoinPatience = 20s;      // until a rank has looked at its engine and met the others
 constexpr auto kLook = 50ms;             // whether a launch has failed, or loading was cancelled
+constexpr auto kShortLook = 5ms;         // of each rank in turn
 constexpr auto kFarewell = 1500ms;       // for ranks to end by themselves …
 constexpr auto kLostFarewell = 600ms;    // … and when the group is lost: they have last words to say
 constexpr size_t kMostAnswerBytes = 1 << 20;
@@ -140,6 +142,17 @@ void HostGroup::check_launched() {
   }
 }
 
+void HostGroup::read_answer(int rank, Deadline deadline) {
+  const auto answer = receive_message(member(rank).socket, kMostAnswerBytes, deadline, name_of(rank));
+  auto [type, reader] = open_frame(answer);
+  if (type == MessageType::Failed) {
+    Failure failure;
+    read_all(reader, failure);
+    throw Error(failure.code, name_of(rank) + ": " + failure.message);
+  }
+  if (type != MessageType::Joined) garbled("no answer to join");
+}
+
 std::unique_ptr<TcpCommunicator> HostGroup::join(const std::string& engine_digest) {
   Join join{options_, engine_digest, {}, {}};
   join.options.secret.clear();
@@ -152,19 +165,17 @@ std::unique_ptr<TcpCommunicator> HostGroup::join(const std::string& engine_diges
   for (int rank = 1; rank < options_.ranks; ++rank) {
     send_message(member(rank).socket, message, deadline, name_of(rank));
   }
-  for (int rank = 1; rank < options_.ranks; ++rank) {
-    while (!readable(member(rank).socket, steady_clock::now() + kLook)) {
-      throw_if_cancelled();
-      if (steady_clock::now() >= deadline) break;
-    }
-    const auto answer = receive_message(member(rank).socket, kMostAnswerBytes, deadline, name_of(rank));
-    auto [type, reader] = open_frame(answer);
-    if (type == MessageType::Failed) {
-      Failure failure;
-      read_all(reader, failure);
-      throw Error(failure.code, name_of(rank) + ": " + failure.message);
-    }
-    if (type != MessageType::Joined) garbled("no answer to join");
+  // Whoever answers first: one that fails keeps the others waiting, who would say so later.
+  std::vector<int> silent(static_cast<size_t>(options_.ranks - 1));
+  std::iota(silent.begin(), silent.end(), 1);
+  while (!silent.empty()) {
+    throw_if_cancelled();
+    std::erase_if(silent, [&](int rank) {
+      const bool late = steady_clock::now() >= deadline;
+      if (!late && !readable(member(rank).socket, steady_clock::now() + kShortLook)) return false;
+      read_answer(rank, deadline);
+      return true;
+    });
   }
 
   std::vector<TcpPeer> peers(members_.size());

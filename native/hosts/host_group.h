@@ -52,6 +52,7 @@ class HostGroup {
   void meet(const Listener& listener);
   void welcome(Accepted accepted);
   void check_launched();
+  void read_answer(int rank, Deadline deadline);
   void throw_if_cancelled() const;
   Member& member(int rank) { return members_[static_cast<size_t>(rank)]; }
   const std::string& host(int rank) const { return options_.hosts[static_cast<size_t>(rank)]; }

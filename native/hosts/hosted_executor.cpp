@@ -15,7 +15,12 @@
 namespace kraken {
 namespace {
 
-// Reads what a rank has sent of that type. Throws the failure that it has sent instead.
+// What another rank has said of itself.
+struct RankFailure : Error {
+  using Error::Error;
+};
+
+// Reads what a rank has sent of that type. Throws RankFailure for the failure that it has sent instead.
 template <typename Read>
 auto receive_from(TcpCommunicator& communicator, const HostGroup& group, int rank, MessageType expected,
                   const Read& read) {
@@ -25,7 +30,7 @@ auto receive_from(TcpCommunicator& communicator, const HostGroup& group, int ran
   if (type == MessageType::Failed) {
     Failure failure;
     read_all(reader, failure);
-    throw Error(failure.code, group.name_of(rank) + ": " + failure.message);
+    throw RankFailure(failure.code, group.name_of(rank) + ": " + failure.message);
   }
   if (type != expected) garbled("not what rank 0 waits for");
   return read(reader);
@@ -46,20 +51,28 @@ std::optional<Failure> failure_of(TcpCommunicator& communicator, int rank) {
   return std::nullopt;
 }
 
-// A rank that fails says why, and then ends the group, which fails this one as well: its reason counts. So
-// does the group's before what a device says of waits that were ended.
-[[noreturn]] void rethrow_first_cause(TcpCommunicator& communicator, const HostGroup& group,
-                                      const Error& error) {
-  communicator.abort(error.what());
-  if (error.code() != "ERR_RANK_LOST") throw error;
+// Calls what rank 0 does with the others, or waits for of them. Whatever fails ends the group at once; `end`
+// does so on this rank's device. A rank that fails says why and then ends the group, which fails whatever
+// this one is doing, on the host or on its device: the first reason is thrown.
+template <typename Call, typename End>
+void guarded(TcpCommunicator& communicator, const HostGroup& group, const Call& call, const End& end) {
+  std::string lost, failed;
+  try {
+    return call();
+  } catch (const std::exception& error) {
+    lost = communicator.lost_because();
+    failed = error.what();
+    communicator.abort(failed);
+    end();
+    const auto* said = dynamic_cast<const RankFailure*>(&error);
+    if (lost.empty() || (said != nullptr && said->code() != "ERR_RANK_LOST")) throw;
+  }
   for (int rank = 1; rank < communicator.size(); ++rank) {
     const std::optional<Failure> failure = failure_of(communicator, rank);
     if (!failure || failure->code == "ERR_RANK_LOST") continue;
     throw Error(failure->code, group.name_of(rank) + ": " + failure->message);
   }
-  const std::string reason = communicator.lost_because();
-  if (std::string(error.what()).find(reason) != std::string::npos) throw error;
-  throw Error("ERR_RANK_LOST", reason);
+  throw Error("ERR_RANK_LOST", failed.find(lost) == std::string::npos ? lost : failed);
 }
 
 class HostedModel final : public RankModel {
@@ -122,22 +135,11 @@ class HostedModel final : public RankModel {
   std::map<std::string, double> take_profile() override { return own_->take_profile(); }
 
  private:
-  // What fails ends the group at once: the model may be on its way out, and its device waits for the others.
   template <typename Call>
   void guarded(const Call& call) {
-    const auto end = [&](const std::string& reason) {
-      communicator_.abort(reason);
+    kraken::guarded(communicator_, *group_, call, [this] {
       if (own_) own_->abort(communicator_.rank());
-    };
-    try {
-      call();
-    } catch (const Error& error) {
-      end(error.what());
-      rethrow_first_cause(communicator_, *group_, error);
-    } catch (const std::exception& error) {
-      end(error.what());
-      throw;
-    }
+    });
   }
 
   void tell(const std::vector<uint8_t>& message) {
@@ -168,7 +170,7 @@ RankModelFactory make_hosted_factory(RankModelFactory own, std::shared_ptr<HostG
 std::vector<size_t> rooms_of_ranks(const ExecutorOptions& options, const Backend& backend,
                                    TcpCommunicator& communicator, const HostGroup& group) {
   std::vector<size_t> rooms;
-  try {
+  const auto gather = [&] {
     rooms.push_back(room_of(options, backend, 0));
     for (int rank = 1; rank < options.ranks; ++rank) {
       rooms.push_back(receive_from(communicator, group, rank, MessageType::RankRoom, [](Reader& reader) {
@@ -177,9 +179,8 @@ std::vector<size_t> rooms_of_ranks(const ExecutorOptions& options, const Backend
         return static_cast<size_t>(bytes);
       }));
     }
-  } catch (const Error& error) {
-    rethrow_first_cause(communicator, group, error);
-  }
+  };
+  guarded(communicator, group, gather, [] {});
   return rooms;
 }
 

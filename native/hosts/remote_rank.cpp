@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -31,6 +32,7 @@ using namespace std::chrono_literals;
 using std::chrono::steady_clock;
 
 constexpr auto kSecretPatience = 10s, kConnectPatience = 15s, kHandshakePatience = 5s, kPeerPatience = 15s;
+constexpr auto kAttempt = 1s;
 constexpr auto kJoinPatience = 60s;  // rank 0 waits for the slowest host meanwhile
 constexpr size_t kMostJoinBytes = 16 << 20;
 constexpr unsigned kSecondsToEnd = 2;  // then the system ends a rank that is lost and still computes
@@ -50,12 +52,30 @@ std::string first_line_of_input() {
   return line;
 }
 
+bool input_has_ended() {
+  pollfd polled{STDIN_FILENO, POLLIN, 0};
+  char byte = 0;
+  return poll(&polled, 1, 0) > 0 && ::read(STDIN_FILENO, &byte, 1) <= 0;
+}
+
+// Rank 0 may be gone before this rank could meet it, and nobody else ends this one.
+Descriptor connect_to_rank_zero(const RemoteRankOptions& options) {
+  const auto deadline = steady_clock::now() + kConnectPatience;
+  for (;;) {
+    try {
+      return connect_to(options.host, options.port, std::min(deadline, steady_clock::now() + kAttempt));
+    } catch (const Error&) {
+      if (steady_clock::now() >= deadline || (options.has_input && input_has_ended())) throw;
+    }
+  }
+}
+
 class RemoteRank {
  public:
   explicit RemoteRank(const RemoteRankOptions& options)
       : options_(options),
         rank_zero_("rank 0 (" + endpoint(options.host, options.port) + ")"),
-        control_(connect_to(options.host, options.port, steady_clock::now() + kConnectPatience)),
+        control_(connect_to_rank_zero(options)),
         listener_(listen_on(local_address(control_))) {}
 
   void run() {
@@ -203,9 +223,9 @@ class RemoteRank {
     const ModelConfig model = parse_model_config(join_.options.model_config);
     limits_.threads_per_rank = host_threads(join_.options, options_.rank);
     omp_set_num_threads(limits_.threads_per_rank);
-    std::unique_ptr<RankModel> compiled =
-        make_rank_factory(backend, make_rank_source(join_.options, model, options_.rank), limits_,
-                          join_.options, &cancelled_)(communicator);
+    factory_ = make_rank_factory(backend, make_rank_source(join_.options, model, options_.rank), limits_,
+                                 join_.options, &cancelled_);
+    std::unique_ptr<RankModel> compiled = factory_(communicator);
     if (verified.valid()) verified.get();
     logits_ =
         std::make_unique<float[]>(static_cast<size_t>(limits_.max_rows) * static_cast<size_t>(limits_.vocab));
@@ -241,6 +261,7 @@ class RemoteRank {
   EngineManifest manifest_;
   std::vector<TcpPeer> peers_;
   std::atomic<bool> cancelled_{false};
+  RankModelFactory factory_;         // outlives the model
   std::unique_ptr<float[]> logits_;  // [max_rows, V]; what no rank but the first reads
   ReceivedStep step_;
 };
@@ -265,6 +286,7 @@ RemoteRankOptions parse_arguments(int argc, char** argv) {
   if (*end != '\0' || port < 1 || port > 65535) usage();
   options.port = static_cast<uint16_t>(port);
   options.secret = first_line_of_input();
+  options.has_input = !options.secret.empty();
   const char* named = std::getenv("KRAKEN_SECRET");
   if (options.secret.empty() && named != nullptr) options.secret = named;
   if (options.secret.empty()) {
