@@ -38,3 +38,5 @@ const select = ["--test-dir", "build", "--label-regex", "^tensorrt$", "--no-test
 run("tests", "ctest", [...select, "--output-on-failure"], tensorrtEnvironment());
 const processes = ["--import", "tsx", "--test", join("test", "tensorrt", "processes.test.ts")];
 run("ranks as processes", ...node(...processes), standInEnvironment());
+const engines = ["--import", "tsx", join("test", "gpu", "engines.ts"), "--devices", "8", "--small"];
+run("the engines of test/gpu over stand-ins", ...node(...engines), standInEnvironment());
