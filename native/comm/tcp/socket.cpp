@@ -55,8 +55,8 @@ void prepare(int fd) {
   set(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
 #endif
 #ifdef TCP_CONGESTION
-  // Bursts of an exchange, of which nothing queues behind: BBR, where it is the system's choice, meters them out
-  // by timers, on the cores that compute.
+  // Bursts of an exchange, of which nothing queues behind: BBR, where it is the system's choice, meters them
+  // out by timers, on the cores that compute.
   setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
 #endif
 #ifdef SO_NOSIGPIPE
