@@ -105,8 +105,9 @@ void kraken_kv_cache_destroy(kraken_kv_cache* cache);
  *   context = engine->createExecutionContext(…);
  *   plugins = kraken_unbind();
  *
- * unbind returns how many plugins were attached in between, whatever their kind: as many as the engine has,
- * or it was built elsewhere than on this thread and would silently compute without its peers and its past. */
+ * unbind returns how many plugins were attached in between, whatever their kind: at least as many as the
+ * engine has layers of them (TensorRT may attach one for each optimization profile), or it was built
+ * elsewhere than on this thread and would silently compute without its peers and its past. */
 typedef struct kraken_binding {
   kraken_communicator* communicator; /* null: plugins exchange nothing */
   kraken_kv_cache* kv_cache;         /* null: attention is over the step's own tokens */

@@ -273,6 +273,14 @@ TEST_F(TensorRtModelTest, PluginsThatWereNotBoundAreRefused) {
   expect_refused("ERR_BACKEND_FAILED", "has 5 plugins, of which TensorRT gave 0", [&] { start(1); });
 }
 
+// TensorRT may attach plugins of each profile, and take a profile's resources only when a context first runs.
+TEST_F(TensorRtModelTest, PluginsOfSeveralProfilesAreBound) {
+  controls.plugins_attached = 10;
+  controls.attaches_later = true;
+  start(2);
+  EXPECT_EQ(log.wait(executor->enqueue(plain())).tokens, alone(plain(), 0, 2));
+}
+
 TEST_F(TensorRtModelTest, ACaptureThatFailsSaysHowToDoWithout) {
   controls.capture_fails = true;
   expect_refused("ERR_BACKEND_FAILED", "KRAKEN_CUDA_GRAPHS=0", [&] { start(2); });
