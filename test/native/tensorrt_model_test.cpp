@@ -164,8 +164,9 @@ TEST_F(TensorRtModelTest, DecodeStepsAreReplayedAndPromptsEnqueued) {
 TEST_F(TensorRtModelTest, TellsWhatItHolds) {
   start(2);
   const ExecutorStats stats = executor->stats();
-  // Blocks of 64 tokens, 3 layers, keys and values of 2 ways of 12 heads of 3, in bfloat16; one to scratch.
-  EXPECT_EQ(stats.kv_bytes, 2u * 41 * 64 * 3 * 2 * 2 * 12 * 3 * 2);
+  // Blocks of 64 tokens, 3 layers, keys and values of 2 ways of 12 heads of 3, padded to 16 bytes; one to
+  // scratch.
+  EXPECT_EQ(stats.kv_bytes, 2u * 41 * 64 * 3 * 2 * 2 * 12 * 16);
   EXPECT_EQ(stats.weight_bytes, 2 * fake::plan_text(0, 2).size());
   EXPECT_GT(stats.activation_bytes, 2 * controls.activation_bytes);
 }
