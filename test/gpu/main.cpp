@@ -96,6 +96,10 @@ class Run {
       measure_kernels(scale);
       check_steps();
       measure_steps(scale);
+      // The last: they kill some of their own, and no figure depends on them.
+      for (const int ranks : {2, 4}) {
+        part(std::to_string(ranks) + " processes", [&] { check_processes(report_, ranks); });
+      }
     }
     report_.write_json();
     report_.print_summary();
@@ -203,7 +207,6 @@ class Run {
     for (const int ranks : {2, 4}) {
       const std::string of = std::to_string(ranks);
       part("replayed graphs, " + of + " ranks", [&] { check_graphs(report_, ranks, turns); });
-      part(of + " processes", [&] { check_processes(report_, ranks); });
     }
   }
 

@@ -36,7 +36,8 @@ tensorrt::RankSettings settings() {
 
 // Kernels of ranks wait for each other. CUDA then must not stop to load one when it is first used: that waits
 // for what runs on the GPU, and maybe on those that reach its memory, while a kernel there waits for one that
-// is launched later. Nor must it queue one rank's behind another's. Read when CUDA starts, so this comes first.
+// is launched later. Nor must it queue one rank's behind another's. Read when CUDA starts, so this comes
+// first.
 void prepare_waiting() {
   setenv("CUDA_MODULE_LOADING", "EAGER", 0);
   setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
