@@ -58,8 +58,8 @@ typedef struct kraken_communicator_options {
 
 /* On the device that is current; the thread may then use another. */
 kraken_communicator* kraken_communicator_create(const kraken_communicator_options* options);
-/* When no work of any rank is in flight, and no execution context that was bound to it is left. Null:
- * nothing. */
+/* When no work of any rank is in flight, and neither an execution context that was bound to it is left nor a
+ * CUDA graph that captured one: NCCL waits for the latter, of all ranks of the process. Null: nothing. */
 void kraken_communicator_destroy(kraken_communicator* communicator);
 /* 0 while all is well; else kraken_plugins_last_error() says what was lost. Ask after a step has been waited
  * for. */
