@@ -59,6 +59,10 @@ struct cudaLaunchConfig_t {
 namespace kraken::shim {
 
 constexpr int kMostDynamicBytes = 163 * 1024;  // a block's on sm_80
+// Of 48 KiB, what is left beside the most static memory that a kernel of ours has.
+constexpr size_t kDynamicBytesWithoutAsking = 40 * 1024;
+void grant_dynamic_bytes(const void* kernel, size_t bytes);
+size_t granted_dynamic_bytes(const void* kernel);
 
 // The compute capability that the stand-in reports, 9.0 to begin with.
 void set_compute_capability(int major, int minor);
