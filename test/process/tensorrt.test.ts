@@ -25,8 +25,8 @@ test("a dry run says what each rank would hold", async () => {
   const { config, limits, network } = plan;
   assert.deepEqual(limits, { maxStepTokens: 4096, maxBatchSize: 16, maxSequenceLength: config.maxPositions });
   for (const rank of plan.perRank) {
-    // bfloat16: keys and values of one way's heads in every layer.
-    const perToken = 2 * 2 * config.layers * config.kvHeads * config.headDim;
+    // bfloat16: keys and values of one way's heads in every layer, each padded to 16 bytes.
+    const perToken = 2 * 2 * config.layers * config.kvHeads * Math.ceil(config.headDim / 8) * 8;
     assert.equal(rank.kvBytesPerToken, perToken);
     assert.equal(rank.kvCacheBytes, 16 * config.maxPositions * perToken);
     const row = 2 * config.hiddenSize;

@@ -131,6 +131,26 @@ class FailingModel final : public RankModel {
   const std::atomic<bool>& fails_;
 };
 
+// What is counted on before the cache is made, for which plugins pad rows of odd head dimensions.
+TEST(TensorRtKvCache, TakesAsMuchAsIsCountedOn) {
+  for (const auto& [dtype, element] : {std::pair{DType::Float32, KRAKEN_FLOAT32},
+                                       {DType::Float16, KRAKEN_FLOAT16},
+                                       {DType::BFloat16, KRAKEN_BFLOAT16}}) {
+    for (const int head_dim : {1, 64, 113, 209, 256}) {
+      const tensorrt::KvCacheShape shape{dtype, 3, 10, head_dim, tensorrt::kBlockTokens, 7};
+      const kraken_kv_cache_options options = {static_cast<int32_t>(sizeof(kraken_kv_cache_options)),
+                                               element,
+                                               shape.layers,
+                                               shape.heads,
+                                               shape.head_dim,
+                                               shape.block_tokens,
+                                               shape.blocks};
+      EXPECT_EQ(static_cast<int64_t>(shape.block_bytes()) * shape.blocks, kraken_kv_cache_bytes(&options))
+          << name_of(dtype) << " " << head_dim;
+    }
+  }
+}
+
 using Ask = std::function<Answers(Executor&, Log&, int vocab)>;
 
 Answers on_tensorrt(HostTensorRt& host, const RandomModel& model, int ranks, bool captured,
