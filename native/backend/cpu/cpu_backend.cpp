@@ -25,7 +25,7 @@ class CpuBackend : public Backend {
              {"bfloat16", cpu::compute_dtype(DType::BFloat16) == DType::BFloat16
                               ? "native"
                               : "computed in float32: this CPU has no AVX512_BF16"},
-             {"float16", "stored, computed in float32"},
+             {"float16", "computed in float32"},
              {"int8", cpu::int8_is_native() ? "native"
                                             : "exact, at the speed of float32: this CPU has no AVX512_VNNI"},
              {"oneDNN", cpu::onednn_version()},
