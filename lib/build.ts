@@ -196,7 +196,7 @@ async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<
   const { config } = checkpoint;
   const dtype = given ?? defaultDType(backend, checkpoint.dtype);
   const limits = stepLimits(options, config.maxPositions);
-  const theirs = backend === trtllmName ? trtllmLimits(options, limits) : undefined;
+  const theirs = backend === trtllmName ? trtllmLimits(options, limits, dtype) : undefined;
   if (!theirs) checkNotTrtLlm(options);
   try {
     const plan = addon.plan({ config, ranks, dtype, backend, ...limits });

@@ -71,7 +71,12 @@ export async function buildDouble(
   const manifest = await readManifest(output);
   const { config } = manifest;
   const steps = stepLimits({ maxBatchSize: limits.maxBatchSize }, config.maxPositions);
-  const theirs = trtllmConfig(config, { ranks, dtype, limits: trtllmLimits(limits, steps), network: {} });
+  const theirs = trtllmConfig(config, {
+    ranks,
+    dtype,
+    limits: trtllmLimits(limits, steps, dtype),
+    network: {},
+  });
   Object.assign(manifest, theirs, { backend: "tensorrt-llm" });
   manifest.kraken!.plugins = 0;
   change?.(manifest);

@@ -100,6 +100,23 @@ describe("options", () => {
     );
   });
 
+  test("--push is not buildEngine()'s: it takes what was built to the other hosts", async () => {
+    const fake = fakeBuild();
+    const pushes: unknown[][] = [];
+    const pushEngine = async (...given: unknown[]) => {
+      pushes.push(given);
+      return [{ host: "b", files: ["config.json", "rank1.engine"], written: true }];
+    };
+    const library = { ...fake.library, push: async () => ({ pushEngine }) };
+    const words = ["build", "ckpt.pt", "--output", "out", "--push", "a:1,b:1", "--launch-agent", "rsh -l me"];
+    const { code, stdout, stderr } = await kraken(words, { library });
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(given(fake.calls[0]), { checkpoint: "ckpt.pt", output: "out" });
+    const [directory, { hosts, launchAgent }] = pushes[0] as [string, { hosts: string; launchAgent: string }];
+    assert.deepEqual([directory, hosts, launchAgent], [summary.directory, "a:1,b:1", "rsh -l me"]);
+    assert.match(stdout, /b +2 files/);
+  });
+
   test("what an engine for GPUs is compiled for", async () => {
     const { maxBatchSize, maxStepTokens, ranksPerDevice } = await options(
       ...["x", "--output", "y", "--max-batch-size", "16", "--max_num_tokens", "4096"],

@@ -1,4 +1,4 @@
-/** The options that `bench ttft` and `bench latency` share: what is compared, and how long. */
+/** The options that the benchmarks share: what is compared and where it runs; of `bench ttft` and `bench latency`, how long. */
 import type { Command } from "commander";
 import { InvalidArgumentError } from "commander";
 import type { BenchOptions } from "../../bench/options.js";
@@ -83,6 +83,13 @@ export function addModelFlags(command: Command, batch?: string): void {
   flag("--seed <n>", "of weights, prompts and the order of turns (default: 0)", { parse: integer });
 }
 
+export function addHostFlags(command: Command): void {
+  command.optionsGroup("Several hosts:");
+  const flag = (flags: string, text: string) => addFlag(command, flags, text, { env: false });
+  flag("--hosts <list>", "hosts and the ranks of each, this one first, as in a:1,b:1 (default: all here)");
+  flag("--launch-agent <cmd>", "starts ranks there: gets HOST COMMAND… (default: ssh)");
+}
+
 export function addGridFlags(command: Command, decoding: boolean): void {
   addModelFlags(command, decoding ? "1,2,4,8" : "1");
   const flag = (flags: string, text: string, settings = {}) =>
@@ -99,9 +106,7 @@ export function addGridFlags(command: Command, decoding: boolean): void {
     parse: share,
   });
   flag("--warmup <n>", "rounds that don't count, after the cold one (default: 2)", { parse: integer });
-  command.optionsGroup("Several hosts:");
-  flag("--hosts <list>", "hosts and the ranks of each, this one first, as in a:1,b:1 (default: all here)");
-  flag("--launch-agent <cmd>", "starts ranks there: gets HOST COMMAND… (default: ssh)");
+  addHostFlags(command);
   addOutputFlags(command);
   flag("--resume", "go on with what the file of --json holds");
 }

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import type { BuildPlan, BuildSummary } from "../../build.js";
 import { type Architecture, type DType, dtypes } from "../../model-config.js";
 import type { RankPlan } from "../../native.js";
-import type { Pushed } from "../../push.js";
+import type { Pushed, PushOptions } from "../../push.js";
 import type { Context } from "../context.js";
 import { UsageError } from "../failure.js";
 import { addFlag, choice, integer } from "../flags.js";
@@ -168,7 +168,7 @@ async function build(checkpoint: string | undefined, flags: Flags, context: Cont
   if (flags.output === undefined && !flags.dryRun) {
     throw new UsageError("--output is missing: the directory to create (or --dry-run to write nothing)");
   }
-  const { force, json: _, checkpointDir: __, maxInputLen, ...options } = flags;
+  const { force, json: _, checkpointDir: __, push: hosts, launchAgent, maxInputLen, ...options } = flags;
   const { buildEngine } = await context.library.build();
   const bar = new ProgressBar(context.stderr, !flags.json);
   try {
@@ -182,7 +182,9 @@ async function build(checkpoint: string | undefined, flags: Flags, context: Cont
     });
     bar.clear();
     const pushed =
-      isBuilt(result) && flags.push !== undefined ? await push(result, flags, context) : undefined;
+      isBuilt(result) && hosts !== undefined
+        ? await push(result, { hosts, launchAgent }, context)
+        : undefined;
     if (flags.json) {
       const { graph: _, ...document } = result; // `kraken inspect --graph` prints it
       printJson(context.stdout, { ...document, pushed });
@@ -192,9 +194,9 @@ async function build(checkpoint: string | undefined, flags: Flags, context: Cont
   }
 }
 
-async function push({ directory }: BuildSummary, { push: hosts, launchAgent }: Flags, context: Context) {
+async function push({ directory }: BuildSummary, options: PushOptions, context: Context) {
   const { pushEngine } = await context.library.push();
-  return pushEngine(directory, { hosts: hosts!, launchAgent, signal: context.signal });
+  return pushEngine(directory, { ...options, signal: context.signal });
 }
 
 const pushedReport = (pushed: readonly Pushed[]): string =>

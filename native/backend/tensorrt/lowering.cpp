@@ -60,6 +60,7 @@ class Lowering {
       case OpKind::JoinAdd:
         return lower_join_add(op);
       case OpKind::LastTokens:
+        if (runtime_.wanted_rows() == nullptr) return tensor(op.inputs[0]);
         return layers_.gather(op.name, tensor(op.inputs[0]), runtime_.wanted_rows(), 1);
       case OpKind::LogitsHead:
         return lower_head(op);
