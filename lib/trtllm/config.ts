@@ -106,11 +106,14 @@ export function trtllmLimits(options: TrtLlmLimitOptions, steps: StepLimits, dty
 }
 
 /** @throws ArgumentError ERR_OPTION for what its engines cannot be */
-export function checkTrtLlmBuild(options: { dtype: DType; communication: "none" | undefined }): void {
+export function checkTrtLlmBuild(options: {
+  dtype: DType | undefined;
+  communication: "none" | undefined;
+}): void {
   if (options.dtype === "int8") {
     throw new ArgumentError(
       "ERR_OPTION",
-      '`dtype` "int8" is for backend "cpu"; a tensorrt-llm engine is "bfloat16" or "float32"',
+      '`dtype` "int8" is for backend "cpu"; a tensorrt-llm engine is "bfloat16", "float16" or "float32"',
     );
   }
   if (options.communication !== undefined) {

@@ -248,10 +248,12 @@ TEST(CpuKernels, SwiGlu) {
 }
 
 TEST(CpuKernels, EmbedGatherConvert) {
-  for (const DType stored : kDTypes) {
+  for (const DType stored : {DType::Float32, DType::Float16, DType::BFloat16}) {
     for (const int64_t width : kWidths) {
-      const Values table = random_values(stored, static_cast<size_t>(50 * width), 7),
-                   places = random_values(stored, static_cast<size_t>(9 * width), 8);
+      Values table = random_values(stored, static_cast<size_t>(50 * width), 7);
+      table.set(0, -0x1p-24f);  // float16's smallest subnormal and largest number
+      if (width > 1) table.set(1, 65504.0f);
+      const Values places = random_values(stored, static_cast<size_t>(9 * width), 8);
       const std::vector<int32_t> ids = {49, 0, 7, 7}, positions = {8, 0, 3, 4};
       std::vector<float> out(static_cast<size_t>(4 * width)), bare(out.size());
       embed(ids.data(), positions.data(), table.data(), places.data(), out.data(), 4, width, stored);
@@ -296,12 +298,6 @@ TEST(CpuKernels, EmbedGatherConvert) {
       }
     }
   }
-  const uint16_t half[] = {0x3c00, 0xc000, 0x0001};
-  float widened[3];
-  convert(half, DType::Float16, widened, DType::Float32, 3);
-  EXPECT_EQ(widened[0], 1.0f);
-  EXPECT_EQ(widened[1], -2.0f);
-  EXPECT_EQ(widened[2], 0x1p-24f);
 }
 
 TEST(CpuKernels, Rotate) {

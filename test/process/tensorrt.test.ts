@@ -35,6 +35,10 @@ test("a dry run says what each rank would hold", async () => {
   }
   assert.equal(network.Attention, config.layers);
   assert.equal(network.StartNorm, config.layers - 1);
+  const sizes = { backend: "tensorrt", maxBatchSize: 16, maxStepTokens: 4096 } as const;
+  const half = await buildEngine({ ...model, ...sizes, dtype: "float16" });
+  assert.equal(half.dtype, "float16");
+  assert.deepEqual(half.perRank, plan.perRank);
   const cpu = await buildEngine({ ...model, maxBatchSize: 16, maxStepTokens: 4096 });
   assert.deepEqual(
     cpu.perRank.map((rank) => rank.weightBytes),

@@ -82,7 +82,7 @@ INSTANTIATE_TEST_SUITE_P(Network, TrtLlmNetworkOf, testing::ValuesIn(without_sca
 TEST_P(TrtLlmNetworkOf, HasItsInputsAttentionAndLogits) {
   for (const int ranks : GetParam().ranks) {
     for (int rank = 0; rank < ranks; ++rank) {
-      for (const DType dtype : {DType::Float32, DType::BFloat16}) {
+      for (const DType dtype : {DType::Float32, DType::Float16, DType::BFloat16}) {
         SCOPED_TRACE(std::string(name_of(dtype)) + ", rank " + std::to_string(rank) + " of " +
                      std::to_string(ranks));
         const Graph plain = build_graph(GetParam().config, {rank, ranks, true});
@@ -131,6 +131,7 @@ TEST_P(TrtLlmNetworkOf, HasItsInputsAttentionAndLogits) {
           EXPECT_EQ(values.at("num_kv_heads"), plain.ways * plain.kv_heads);
           EXPECT_EQ(values.at("head_size"), 32);
           EXPECT_EQ(values.at("context_fmha_type"), dtype == DType::Float32 ? 0 : 1);
+          EXPECT_EQ(values.at("type_id"), static_cast<double>(tensorrt::data_type(dtype)));
           // 1 / (q_scaling · √head_size) is the scale of the true size.
           const double scale = 1 / (values.at("q_scaling") * std::sqrt(values.at("head_size")));
           EXPECT_NEAR(scale, 1 / std::sqrt(plain.config.head_dim), 1e-6);

@@ -36,14 +36,14 @@ before(async () => {
   await buildDouble(at("two"), { ranks: 2, limits });
   await buildDouble(at("four"), { ranks: 4, limits });
   await buildDouble(at("plain"), { ranks: 2 });
-  await buildDouble(at("gpt"), { ranks: 2, random: "gpt-tiny" });
+  await buildDouble(at("gpt"), { ranks: 2, random: "gpt-tiny", dtype: "float16" });
   // The same weights, as an engine of the CPU backend.
   for (const name of ["two", "four", "gpt"]) {
     const change = (manifest: { backend: string }) => {
       manifest.backend = "cpu";
     };
-    const random = name === "gpt" ? "gpt-tiny" : "kraken-tiny-4way";
-    await buildDouble(at(`${name}-cpu`), { ranks: name === "four" ? 4 : 2, random, change });
+    const model = name === "gpt" ? ({ random: "gpt-tiny", dtype: "float16" } as const) : {};
+    await buildDouble(at(`${name}-cpu`), { ranks: name === "four" ? 4 : 2, ...model, change });
   }
 });
 after(async () => {

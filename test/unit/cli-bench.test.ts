@@ -94,7 +94,7 @@ describe("the command line", () => {
     ["ttft --repeat 1", /--repeat must be an integer from 2 to 100000, got 1/],
     ["ttft --repeat 9 --max-repeat 8", /--max-repeat must be an integer from 9/],
     ["ttft --link fast", /--link must be "none", or a bandwidth and a latency/],
-    ["ttft --dtype int4", /float32 or bfloat16 or int8/],
+    ["ttft --dtype int4", /float32 or bfloat16 or float16 or int8/],
     ["ttft --architectures gtp", /Did you mean gpt/],
     ["ttft --seed -1", /--seed must be an integer from 0/],
     ["latency --output-tokens 1", /--output-tokens must be an integer from 2/],

@@ -32,6 +32,7 @@ const plan = {
   perRank: [
     {
       weightBytes: 3 << 20,
+      loadedWeightBytes: 6 << 20,
       kvBytesPerToken: 4096,
       kvCacheBytes: 8 << 20,
       activationBytes: 1 << 20,
@@ -40,6 +41,7 @@ const plan = {
     },
     {
       weightBytes: 3 << 20,
+      loadedWeightBytes: 6 << 20,
       kvBytesPerToken: 4096,
       kvCacheBytes: 8 << 20,
       activationBytes: 1 << 20,
@@ -159,6 +161,9 @@ describe("options", () => {
   test("usual spellings of types and backends", async () => {
     const { dtype, backend } = await options("x", "--output", "y", "--dtype", "bf16", "--backend", "trtllm");
     assert.deepEqual([dtype, backend], ["bfloat16", "tensorrt-llm"]);
+    for (const word of ["fp16", "f16", "half", "float16"]) {
+      assert.equal((await options("x", "--output", "y", "--dtype", word)).dtype, "float16");
+    }
   });
 
   test("KRAKEN_RANKS is a default, which the command line overrides, by any name", async (t) => {
@@ -186,9 +191,9 @@ describe("output", () => {
     assert.match(stdout, /1, 2 are possible/);
     assert.match(
       stdout,
-      /rank 0 +about 14\.0 MiB: 3\.00 MiB weights, 8\.00 MiB key\/value cache, 1\.00 MiB activations, 2\.00 MiB exchange buffers\n/,
+      /rank 0 +about 17\.0 MiB: 6\.00 MiB weights, 8\.00 MiB key\/value cache, 1\.00 MiB activations, 2\.00 MiB exchange buffers\n/,
     );
-    assert.match(stdout, /rank 1 +about 12\.0 MiB: .* 1\.00 MiB activations\n/);
+    assert.match(stdout, /rank 1 +about 15\.0 MiB: .* 1\.00 MiB activations\n/);
     assert.match(stdout, /for +8 sequences of 256 tokens, steps of up to 256\n/);
     assert.match(stdout, /network +6 Attention, 24 Linear\n/);
   });

@@ -14,6 +14,7 @@ const facts = { version: "10.13.3", gpu: "a test's GPU", maxStepTokens: 64, plug
 const available = { available: true, reason: "", details: {} };
 const rank = {
   weightBytes: 100,
+  loadedWeightBytes: 100,
   kvBytesPerToken: 10,
   kvCacheBytes: 640,
   activationBytes: 50,

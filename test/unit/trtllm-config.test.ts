@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type ModelConfig, waysOf } from "../../lib/model-config.js";
+import { type DType, type ModelConfig, waysOf } from "../../lib/model-config.js";
 import { preset } from "../../lib/presets.js";
 import { stepLimits } from "../../lib/step-limits.js";
 import {
@@ -95,7 +95,7 @@ const models: [string, number[]][] = [
   ["ladder-760m", [1, 2, 4, 8]],
 ];
 
-function made(config: ModelConfig, ranks: number, dtype: "float32" | "bfloat16" = "bfloat16") {
+function made(config: ModelConfig, ranks: number, dtype: Exclude<DType, "int8"> = "bfloat16") {
   const limits = trtllmLimits({}, stepLimits({}, config.maxPositions), dtype);
   return trtllmConfig(config, { ranks, dtype, limits, network: { StartNorm: 3, JoinNorm: 3, AllReduce: 1 } });
 }
@@ -104,8 +104,11 @@ for (const [name, counts] of models) {
   test(`${name}: every key it requires, and sizes that its ranks divide`, () => {
     const { config } = preset(name);
     for (const ranks of counts) {
-      for (const dtype of ["float32", "bfloat16"] as const) {
+      for (const dtype of ["float32", "bfloat16", "float16"] as const) {
         const theirs = made(config, ranks, dtype);
+        assert.equal(theirs.pretrained_config.dtype, dtype);
+        assert.equal(theirs.build_config.plugin_config.gpt_attention_plugin, dtype);
+        assert.equal(theirs.build_config.plugin_config.context_fmha, dtype !== "float32");
         assert.deepEqual(objections(theirs as unknown as Json), []);
         const { num_attention_heads, head_size, hidden_size } = theirs.pretrained_config;
         // What it computes for a rank: its heads, and the width of its residual streams.

@@ -74,7 +74,7 @@ export function addModelFlags(command: Command, batch?: string): void {
     aliases: ["--context-length"],
   });
   if (batch) flag("--batch <list>", `sequences at once (default: ${batch})`, { parse: integers });
-  flag("--dtype <list>", "float32, bfloat16, int8 (default: the engines', or bfloat16)", {
+  flag("--dtype <list>", "float32, bfloat16, float16, int8 (default: the engines', or bfloat16)", {
     parse: listOf(dtype),
   });
   flag("--backend <name>", "cpu, tensorrt or tensorrt-llm (default: cpu)", { parse: backend });

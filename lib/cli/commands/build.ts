@@ -13,7 +13,10 @@ import { ProgressBar } from "../progress.js";
 
 export const architectures = ["kraken", "gpt", "parallel", "ladder"];
 export const backends = ["cpu", "tensorrt", "tensorrt-llm"];
-export const dtype = choice(dtypes, { fp32: "float32", f32: "float32", bf16: "bfloat16" });
+export const dtype = choice(dtypes, {
+  ...{ fp32: "float32", f32: "float32", bf16: "bfloat16" },
+  ...{ fp16: "float16", f16: "float16", half: "float16" },
+});
 export const backend = choice(backends, {
   trt: "tensorrt",
   trtllm: "tensorrt-llm",
@@ -82,7 +85,9 @@ export function addBuild(program: Command, context: Context): void {
     parse: integer,
     aliases: rankAliases,
   });
-  addFlag(command, "--dtype <type>", "float32, bfloat16 or int8 (default: bfloat16)", { parse: dtype });
+  addFlag(command, "--dtype <type>", "float32, bfloat16, float16 or int8 (default: bfloat16)", {
+    parse: dtype,
+  });
   addFlag(command, "--backend <name>", "cpu, tensorrt or tensorrt-llm (default: cpu)", { parse: backend });
   addFlag(command, "--max-positions <n>", "longest context, if less than the model's; also --max-seq-len", {
     parse: integer,
@@ -210,14 +215,14 @@ function isBuilt(result: BuildPlan | BuildSummary): result is BuildSummary {
 }
 
 /** What a rank holds when it runs: activations and exchange buffers are estimates. */
-function memoryLine({ weightBytes, kvCacheBytes, activationBytes, exchangeBytes }: RankPlan): string {
+function memoryLine({ loadedWeightBytes, kvCacheBytes, activationBytes, exchangeBytes }: RankPlan): string {
   const parts = [
-    `${bytes(weightBytes)} weights`,
+    `${bytes(loadedWeightBytes)} weights`,
     `${bytes(kvCacheBytes)} key/value cache`,
     `${bytes(activationBytes)} activations`,
     ...(exchangeBytes > 0 ? [`${bytes(exchangeBytes)} exchange buffers`] : []),
   ];
-  const total = weightBytes + kvCacheBytes + activationBytes + exchangeBytes;
+  const total = loadedWeightBytes + kvCacheBytes + activationBytes + exchangeBytes;
   return `about ${bytes(total)}: ${parts.join(", ")}`;
 }
 

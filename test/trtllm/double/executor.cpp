@@ -36,7 +36,7 @@ kraken::ExecutorOptions options_of(const std::filesystem::path& path, const Json
   options.directory = path.string();
   options.model_config = json.all.at("config").dump();
   options.ranks = json.tp_size;
-  options.dtype = json.dtype == "float32" ? kraken::DType::Float32 : kraken::DType::BFloat16;
+  options.dtype = kraken::parse_dtype(json.dtype);
   options.threads_per_rank = 1;
   options.max_batch_size =
       std::min(config.getMaxBatchSize().value_or(json.max_batch_size), json.max_batch_size);
