@@ -26,7 +26,7 @@ const Backend& available_backend(const std::string& name);
 // Of no rank yet: add_rank() makes them those of some.
 ModelSizes sizes_without_ranks(const ModelConfig& model, const Backend& backend);
 void add_rank(ModelSizes& sizes, const RankSource& source, const Backend& backend, DType dtype,
-              size_t weight_bytes);
+              size_t file_bytes);
 
 // Where a rank of an engine on several hosts is.
 RankPlace place_of(const ExecutorOptions& options, int rank);

@@ -8,7 +8,7 @@ import { randomPrompts } from "../../lib/bench/measure.js";
 import { type BuildOptions, buildEngine, Engine, type LoadOptions } from "../../lib/index.js";
 import type { Check } from "./engine-report.js";
 
-export type Dtype = "float32" | "bfloat16";
+export type Dtype = "float32" | "bfloat16" | "float16";
 
 export interface Wanted {
   backend: string;
@@ -24,11 +24,12 @@ export interface Answers {
 
 /**
  * Of ‖Δ‖ / ‖logits‖. The bounds of docs/architecture.md are from exact arithmetic; two float32 engines are each as far
- * from it, in other directions. Beside bfloat16 the reference's own error is nothing.
+ * from it, in other directions. Beside 16 bits the reference's own error is nothing.
  */
 export const allowed: Record<Dtype, number> = {
   float32: 2 * tolerances.float32,
   bfloat16: tolerances.bfloat16,
+  float16: tolerances.float16,
 };
 
 const outputTokens = 16;
@@ -89,7 +90,7 @@ function relativeError(actual: Float32Array, expected: Float32Array): number {
   return Math.sqrt(difference / norm);
 }
 
-/** Greedy tokens are compared in float32 alone: rounding to bfloat16 may decide between two nearly as likely. */
+/** Greedy tokens are compared in float32 alone: rounding to 16 bits may decide between two nearly as likely. */
 export function compare(actual: Answers, expected: Answers, dtype: Dtype): Check[] {
   const logits = {
     name: `logits, ${dtype}`,

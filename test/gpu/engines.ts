@@ -98,13 +98,13 @@ class Run {
           expected ??= await ask(of(seed), reference, join(directory, "reference"), this.#signal);
           this.report.add(group, compare(await answers(), expected, dtype), elapsed());
         });
-      for (const dtype of ["float32", "bfloat16"] as const satisfies Dtype[]) {
-        for (const ranks of [1, 2]) {
+      for (const dtype of ["float32", "bfloat16", "float16"] as const satisfies Dtype[]) {
+        for (const ranks of dtype === "float16" ? [2] : [1, 2]) {
           const group = `engine, ${name}, ${dtype}, ${words(ranks)}`;
           const ranksPerDevice = backend === "cpu" ? 1 : Math.ceil(ranks / Math.max(1, this.#devices));
           const wanted = { backend, dtype, ranks, ranksPerDevice };
           await compared(group, dtype, () => ask(of(0), wanted, directory, this.#signal));
-          if (ranks === 1) continue;
+          if (ranks === 1 || dtype === "float16") continue;
           await compared(`engine, ${name}, ${dtype}, ${ranks} processes`, dtype, () =>
             askBuilt(wanted, directory, this.#signal, { hosts: `localhost:${ranks}` }),
           );

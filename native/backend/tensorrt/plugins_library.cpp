@@ -110,9 +110,11 @@ void check_communicator(const PluginsLibrary& plugins, const kraken_communicator
               std::string("an exchange between the GPUs failed: ") + plugins.kraken_plugins_last_error());
 }
 
+// A row of the cache is whole vectors of 16 bytes (plugins/kernels/attention.h).
 size_t KvCacheShape::block_bytes() const {
+  const size_t row = (static_cast<size_t>(head_dim) * size_of(dtype) + 15) / 16 * 16;
   return size_t{2} * static_cast<size_t>(layers) * static_cast<size_t>(heads) *
-         static_cast<size_t>(block_tokens) * static_cast<size_t>(head_dim) * size_of(dtype);
+         static_cast<size_t>(block_tokens) * row;
 }
 
 DeviceKvCache make_kv_cache(const PluginsLibrary& plugins, const KvCacheShape& shape) {
