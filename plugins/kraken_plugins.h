@@ -18,7 +18,7 @@ extern "C" {
 
 #define KRAKEN_PLUGINS_NAMESPACE "kraken"
 /* Of this interface; kraken_plugins_interface() must return the same. */
-#define KRAKEN_PLUGINS_INTERFACE 2
+#define KRAKEN_PLUGINS_INTERFACE 3
 
 int32_t kraken_plugins_interface(void);
 const char* kraken_plugins_version(void);       /* of the package: "0.1.0" */
@@ -49,6 +49,9 @@ typedef struct kraken_communicator_options {
   /* Sends `bytes` bytes of each rank to all, in the order of ranks; 0 when done. All ranks call it, and none
    * returns before all have come. Called a few times while the communicator is made, and never again. */
   int32_t (*all_gather)(void* context, const void* mine, void* all, int64_t bytes);
+  /* Asked now and then while the communicator is made; other than 0: a rank is lost, and there is no use in
+   * waiting for it. From the thread that makes it. May be null. */
+  int32_t (*is_lost)(void* context);
   void* context;
   const char* algorithms;       /* text of an algorithm table (kernels/algorithm.h); null: the built-in one */
   uint64_t timeout_nanoseconds; /* how long a collective waits for a peer; 0: 10 s */
@@ -58,8 +61,8 @@ typedef struct kraken_communicator_options {
 
 /* On the device that is current; the thread may then use another. */
 kraken_communicator* kraken_communicator_create(const kraken_communicator_options* options);
-/* When no work of any rank is in flight, and no execution context that was bound to it is left. Null:
- * nothing. */
+/* When no work of any rank is in flight, and neither an execution context that was bound to it is left nor a
+ * CUDA graph that captured one: NCCL waits for the latter, of all ranks of the process. Null: nothing. */
 void kraken_communicator_destroy(kraken_communicator* communicator);
 /* 0 while all is well; else kraken_plugins_last_error() says what was lost. Ask after a step has been waited
  * for. */
@@ -105,8 +108,9 @@ void kraken_kv_cache_destroy(kraken_kv_cache* cache);
  *   context = engine->createExecutionContext(…);
  *   plugins = kraken_unbind();
  *
- * unbind returns how many plugins were attached in between, whatever their kind: as many as the engine has,
- * or it was built elsewhere than on this thread and would silently compute without its peers and its past. */
+ * unbind returns how many plugins were attached in between, whatever their kind: at least as many as the
+ * engine has layers of them (TensorRT may attach one for each optimization profile), or it was built
+ * elsewhere than on this thread and would silently compute without its peers and its past. */
 typedef struct kraken_binding {
   kraken_communicator* communicator; /* null: plugins exchange nothing */
   kraken_kv_cache* kv_cache;         /* null: attention is over the step's own tokens */

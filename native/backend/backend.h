@@ -31,6 +31,13 @@ struct StepBatch {
   std::span<const int32_t> wanted_rows;  // [B] indices into tokens, ascending: rows whose logits are wanted
 };
 
+// Where a rank is, of an engine whose ranks are processes.
+struct RankPlace {
+  int host = 0;           // the first rank there, which tells hosts apart
+  int rank_on_host = 0;   // among the ranks there
+  int ranks_on_host = 1;  // how many these are
+};
+
 struct CompileOptions {
   int max_tokens = 0;     // largest T of a step
   int max_sequences = 0;  // largest number of sequences of a step
@@ -39,9 +46,10 @@ struct CompileOptions {
   int kv_blocks = 0;      // KV cache size in blocks
   int threads = 1;        // compute threads of this rank
   DType dtype = DType::Float32;
-  bool profile = false;        // keep per-op times
-  int ranks_per_device = 1;    // of a backend whose ranks have devices
-  std::string backend_config;  // what the engine's manifest keeps for the backend; empty: nothing
+  bool profile = false;            // keep per-op times
+  int ranks_per_device = 1;        // of a backend whose ranks have devices
+  std::optional<RankPlace> place;  // nothing: all ranks are threads of this process
+  std::string backend_config;      // what the engine's manifest keeps for the backend; empty: nothing
   // Once true, compile() throws ERR_ABORTED before the next tensor. Null: never.
   const std::atomic<bool>* cancelled = nullptr;
 };
@@ -87,12 +95,15 @@ class Backend {
   virtual Capability capability() const = 0;
   // The Graph in the sizes it is run in, where the backend pads. The calls below take that one.
   virtual Graph as_run(Graph graph) const { return graph; }
+  // What an engine of that dtype computes in: that of its activations.
+  virtual DType compute_dtype(DType engine) const { return engine == DType::Int8 ? DType::BFloat16 : engine; }
   // Tokens per KV block, and bytes of one block on the given rank (all layers).
   virtual int kv_block_tokens() const = 0;
   virtual size_t kv_block_bytes(const Graph& graph, DType dtype) const = 0;
   // Bytes of what a rank sends and receives in, beside its activations, for steps of that many tokens.
   virtual size_t exchange_bytes(const Graph&, DType, int64_t /*max_tokens*/) const { return 0; }
-  // Memory that all ranks may still take together, where it is not this machine's own.
+  // Memory that all `ranks` may still take together, or the one that options.place is about; where it is not
+  // this machine's own. Starts the devices in question.
   virtual std::optional<size_t> device_memory(int /*ranks*/, const CompileOptions&) const { return {}; }
   // `engine_file`: the rank's, as the build wrote it.
   virtual std::unique_ptr<RankModel> compile(const Graph& graph, const std::string& engine_file,
@@ -104,6 +115,9 @@ class Backend {
 // stub whose capability() says why and whose compile() throws ERR_BACKEND_UNAVAILABLE.
 const Backend& find_backend(const std::string& name);
 std::vector<const Backend*> all_backends();
+
+// Bytes that the stored weights of an engine take when they are loaded: more where they are widened.
+size_t loaded_weight_bytes(const Backend& backend, DType engine, size_t stored);
 
 // Implemented by backend/<name>/ or its stub, chosen by CMake.
 const Backend& cpu_backend();

@@ -8,14 +8,21 @@
 #include <span>
 #include <string>
 
+#include "comm/addends.h"
+
 namespace kraken {
 
 // A started exchange. Tickets of one rank are consecutive: the n-th start of every rank belongs together.
 using Ticket = uint64_t;
 
-// float32 matrices [rows, width], dense, whose sum in this order is S_e. The order is the same on every rank,
-// so every rank computes bit-identical sums. May be read until this rank calls start(ticket + kMaxInFlight).
-using Addends = std::span<const float* const>;
+// What an exchange gave, not yet added up. May be read until this rank calls start(ticket + kMaxInFlight).
+struct Exchanged {
+  // S_e: the same values in the same order on every rank, which makes their sums the same bits.
+  Addends sum;
+  // S_e again, for who takes his own part out: where other ranks' parts come separately, this rank's own are
+  // as they were handed to start(), not as they are rounded for a network. Leaving one out is exact then.
+  Addends join;
+};
 
 class Communicator {
  public:
@@ -37,7 +44,7 @@ class Communicator {
 
   // Blocks until S of that ticket may be read. Tickets are waited for in order, each once.
   // Throws ERR_RANK_LOST after abort().
-  virtual Addends wait(Ticket ticket) = 0;
+  virtual Exchanged wait(Ticket ticket) = 0;
 
   // Collects column slices: part is [rows, columns] of this rank, placed at column `begin` of full [rows,
   // total]. `full` is complete on rank 0 when this returns there; other ranks pass the same pointer if they
@@ -47,12 +54,15 @@ class Communicator {
 
   virtual void barrier() = 0;
 
-  // Copies `bytes` bytes of each rank to `all` of every rank, in the order of ranks. For setting up what
-  // ranks do on their devices. Throws ERR_BACKEND_UNAVAILABLE where the ranks share no process.
+  // Copies `bytes` bytes of each rank to `all` of every rank, in the order of ranks, and returns nowhere
+  // before all have come. For setting up what ranks do on their devices. Throws ERR_BACKEND_UNAVAILABLE
+  // where there is no such thing.
   virtual void all_gather(const void* mine, void* all, size_t bytes);
 
   // Ends every present and future wait of every rank with ERR_RANK_LOST. Callable from any thread.
   virtual void abort(const std::string& reason) = 0;
+  // Whether waits end so, for who waits elsewhere. Callable from any thread.
+  virtual bool is_lost() { return false; }
 
   // Nanoseconds this rank has spent waiting in wait(), gather_columns() and barrier() since construction.
   virtual uint64_t exposed_nanoseconds() const = 0;

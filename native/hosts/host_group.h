@@ -29,11 +29,7 @@ class HostGroup final : public HostedRanks {
   HostGroup(const HostGroup&) = delete;
   HostGroup& operator=(const HostGroup&) = delete;
 
-  size_t available_memory(int rank) const override {
-    return members_[static_cast<size_t>(rank)].available_memory;
-  }
-  std::unique_ptr<FramedCommunicator> join(const LocalExecutorConfig& config,
-                                           const std::string& engine_digest) override;
+  std::unique_ptr<FramedCommunicator> join(const std::string& engine_digest) override;
   std::string name_of(int rank) const override;
 
  private:
@@ -42,13 +38,13 @@ class HostGroup final : public HostedRanks {
     Descriptor socket;
     std::string address;  // as seen from here
     uint16_t port = 0;
-    size_t available_memory = 0;
   };
 
   void launch(const Listener& listener);
   void meet(const Listener& listener);
   void welcome(Accepted accepted);
   void check_launched();
+  void read_answer(int rank, Deadline deadline);
   void throw_if_cancelled() const;
   Member& member(int rank) { return members_[static_cast<size_t>(rank)]; }
   const std::string& host(int rank) const { return options_.hosts[static_cast<size_t>(rank)]; }

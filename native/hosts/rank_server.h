@@ -9,6 +9,8 @@
 #include "comm/framed/framed_communicator.h"
 #include "hosts/engine_manifest.h"
 #include "hosts/host_messages.h"
+#include "hosts/loss_watch.h"
+#include "runtime/local_executor.h"
 
 namespace kraken {
 
@@ -18,21 +20,28 @@ class RankServer {
   RankServer(Join join, int rank);
 
   const Join& join() const { return join_; }
-  // Ends loading soon, from any thread.
-  void cancel() { cancelled_ = true; }
+  // The group is lost because of that rank: ends loading soon, and waits on this rank's device. Any thread.
+  void lost(int rank) {
+    cancelled_ = true;
+    loss_watch_.lost(rank);
+  }
 
   // Returns when rank 0 leaves. Throws what ended the rank before; rank 0 has been told.
   void serve(FramedCommunicator& communicator);
 
  private:
   std::string file_name() const { return "rank" + std::to_string(rank_) + ".engine"; }
-  std::unique_ptr<RankModel> load(FramedCommunicator& communicator);
+  bool receive_limits(FramedCommunicator& communicator);  // false: rank 0 has left
+  std::unique_ptr<RankModel> load(const Backend& backend, FramedCommunicator& communicator);
   void obey(const std::vector<uint8_t>& message, RankModel& model, FramedCommunicator& communicator);
 
   Join join_;
   const int rank_;
   EngineManifest manifest_;
+  LocalExecutorConfig limits_;
+  LossWatch loss_watch_;
   std::atomic<bool> cancelled_{false};
+  RankModelFactory factory_;         // outlives the model
   std::unique_ptr<float[]> logits_;  // [max_rows, V]; what no rank but the first reads
   ReceivedStep step_;
 };

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -16,7 +17,6 @@
 #include "comm/tcp/tcp_communicator.h"
 #include "hosts/hosted_ranks.h"
 #include "hosts/rank_server.h"
-#include "runtime/rank_source.h"
 
 namespace kraken {
 namespace {
@@ -25,6 +25,7 @@ using namespace std::chrono_literals;
 using std::chrono::steady_clock;
 
 constexpr auto kSecretPatience = 10s, kConnectPatience = 15s, kHandshakePatience = 5s, kPeerPatience = 15s;
+constexpr auto kAttempt = 1s;
 constexpr auto kJoinPatience = 60s;  // rank 0 waits for the slowest host meanwhile
 constexpr size_t kMostJoinBytes = 16 << 20;
 constexpr unsigned kSecondsToEnd = 2;  // then the system ends a rank that is lost and still computes
@@ -44,12 +45,30 @@ std::string first_line_of_input() {
   return line;
 }
 
+bool input_has_ended() {
+  pollfd polled{STDIN_FILENO, POLLIN, 0};
+  char byte = 0;
+  return poll(&polled, 1, 0) > 0 && ::read(STDIN_FILENO, &byte, 1) <= 0;
+}
+
+// Rank 0 may be gone before this rank could meet it, and nobody else ends this one.
+Descriptor connect_to_rank_zero(const RemoteRankOptions& options) {
+  const auto deadline = steady_clock::now() + kConnectPatience;
+  for (;;) {
+    try {
+      return connect_to(options.host, options.port, std::min(deadline, steady_clock::now() + kAttempt));
+    } catch (const Error&) {
+      if (steady_clock::now() >= deadline || (options.has_input && input_has_ended())) throw;
+    }
+  }
+}
+
 class RemoteRank {
  public:
   explicit RemoteRank(const RemoteRankOptions& options)
       : options_(options),
         rank_zero_("rank 0 (" + endpoint(options.host, options.port) + ")"),
-        control_(connect_to(options.host, options.port, steady_clock::now() + kConnectPatience)),
+        control_(connect_to_rank_zero(options)),
         listener_(listen_on(local_address(control_))) {}
 
   void run() {
@@ -60,7 +79,9 @@ class RemoteRank {
     if (type != MessageType::Join) garbled("rank 0 did not say what to join");
     std::optional<RankServer> server;
     try {
-      server.emplace(read_join(reader), options_.rank);
+      Join join = read_join(reader);
+      join.options.secret = options_.secret;
+      server.emplace(std::move(join), options_.rank);
       meet_others(server->join());
       send_message(control_, Frame(MessageType::Joined).take(), steady_clock::now() + kHandshakePatience,
                    rank_zero_);
@@ -70,11 +91,11 @@ class RemoteRank {
       throw;
     }
     peers_[0] = {std::move(control_), endpoint(server->join().options.hosts[0], options_.port)};
-    const auto communicator =
-        make_tcp_communicator(options_.rank, std::move(peers_), group_options(server->join().options, [&] {
-                                server->cancel();
-                                alarm(kSecondsToEnd);
-                              }));
+    const auto communicator = make_tcp_communicator(options_.rank, std::move(peers_),
+                                                    group_options(server->join().options, [&](int lost_rank) {
+                                                      alarm(kSecondsToEnd);
+                                                      server->lost(lost_rank);
+                                                    }));
     server->serve(*communicator);
   }
 
@@ -84,7 +105,6 @@ class RemoteRank {
     identity.hello.build = build_id();
     identity.rank = options_.rank;
     identity.port = listener_.port;
-    identity.available_memory = available_memory();
     return identity;
   }
 
@@ -153,6 +173,7 @@ RemoteRankOptions parse_arguments(int argc, char** argv) {
   if (*end != '\0' || port < 1 || port > 65535) usage();
   options.port = static_cast<uint16_t>(port);
   options.secret = first_line_of_input();
+  options.has_input = !options.secret.empty();
   const char* named = std::getenv("KRAKEN_SECRET");
   if (options.secret.empty() && named != nullptr) options.secret = named;
   if (options.secret.empty()) {

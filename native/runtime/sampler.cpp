@@ -15,8 +15,10 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kGreedyBelow = 1e-5f;  // as vLLM: smaller temperatures overflow
 
 [[noreturn]] void refuse_logits() {
-  throw Error("ERR_CHECKPOINT_VALUES",
-              "the model computed logits that are not finite numbers: its weights or activations overflow");
+  throw Error(
+      "ERR_CHECKPOINT_VALUES",
+      "the model computed logits that are not finite numbers: its weights or activations overflow; in "
+      "float16 they may fit bfloat16");
 }
 
 double checked_log_sum_exp(std::span<const float> logits) {

@@ -14,6 +14,7 @@ int64_t round_up(int64_t bytes, int64_t unit) {
 }
 
 struct Card {
+  MachineIdentity machine;
   uint64_t process = 0;
   int32_t device = 0;
   char* base = nullptr;
@@ -43,6 +44,7 @@ PeerMemory::PeerMemory(const Rendezvous& rendezvous, const Layout& layout, bool 
       bases_(static_cast<size_t>(ranks_), nullptr) {
   layout_.capacity = round_up(layout.capacity, kAlignment);
   const int64_t bytes = flag_bytes() + 2 * layout_.pairs * layout_.capacity;
+  check_cuda(cudaGetDevice(&device_), "asking for the current device");
   // Ahead of time: when it is needed, the device may be full of kernels that wait.
   cudaStream_t stream = nullptr;
   check_cuda(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, 0), "creating a stream");
@@ -74,13 +76,12 @@ int64_t PeerMemory::flag_bytes() const {
 
 void PeerMemory::exchange_handles(const Rendezvous& rendezvous) {
   Card mine;
+  mine.machine = MachineIdentity::current();
   mine.process = process_identity();
   mine.base = own_->data();
-  check_cuda(cudaGetDevice(&mine.device), "asking for the current device");
+  mine.device = device_;
   // Fails where IPC is forbidden (some containers); only ranks of other processes mind.
   if (cudaIpcGetMemHandle(&mine.handle, own_->data()) != cudaSuccess) cudaGetLastError();
-  // The flags must be zero before a peer's first kernel, hence before the ranks meet.
-  check_cuda(cudaDeviceSynchronize(), "clearing exchange buffers");
 
   const std::vector<Card> cards = rendezvous.gather(mine);
   std::string own_problem;
@@ -89,6 +90,8 @@ void PeerMemory::exchange_handles(const Rendezvous& rendezvous) {
       if (cards[peer].process == mine.process) {
         enable_peer_access(mine.device, cards[peer].device);
         bases_[peer] = cards[peer].base;
+      } else if (cards[peer].machine != mine.machine) {
+        throw PluginError("it is on another machine");
       } else {
         void* address = nullptr;
         check_cuda(cudaIpcOpenMemHandle(&address, cards[peer].handle, cudaIpcMemLazyEnablePeerAccess),
@@ -116,7 +119,12 @@ PeerMemory::~PeerMemory() {
 
 void PeerMemory::abort(int32_t flag_set, uint32_t lost) const {
   auto* flags = reinterpret_cast<kernels::Flags*>(bases_[rank_]) + flag_set;
+  // The caller's own device may be the one that broke, and then takes no calls.
+  int before = device_;
+  cudaGetDevice(&before);
+  cudaSetDevice(device_);
   cudaMemcpyAsync(&flags->lost, &lost, sizeof lost, cudaMemcpyHostToDevice, aborts_.get());
+  cudaSetDevice(before);
 }
 
 kernels::PeerBuffers PeerMemory::buffers(int32_t pair, int32_t flag_set) const {

@@ -8,7 +8,7 @@ import { randomPrompts } from "../../lib/bench/measure.js";
 import { type BuildOptions, buildEngine, Engine, type LoadOptions } from "../../lib/index.js";
 import type { Check } from "./engine-report.js";
 
-export type Dtype = "float32" | "bfloat16";
+export type Dtype = "float32" | "bfloat16" | "float16";
 
 export interface Wanted {
   backend: string;
@@ -24,28 +24,50 @@ export interface Answers {
 
 /**
  * Of ‖Δ‖ / ‖logits‖. The bounds of docs/architecture.md are from exact arithmetic; two float32 engines are each as far
- * from it, in other directions. Beside bfloat16 the reference's own error is nothing.
+ * from it, in other directions. Beside 16 bits the reference's own error is nothing.
  */
 export const allowed: Record<Dtype, number> = {
   float32: 2 * tolerances.float32,
   bfloat16: tolerances.bfloat16,
+  float16: tolerances.float16,
 };
 
 const outputTokens = 16;
 /** Of the prompts that are continued together: one token, one that fills a block of 64 on its way, and others. */
 const lengths = [1, 9, 60, 33];
 
+const pathOf = ({ backend, dtype, ranks }: Wanted, directory: string) =>
+  join(directory, `${backend}-${dtype}-${ranks}`);
+const shared = ({ ranksPerDevice }: Wanted, signal: AbortSignal) => ({
+  maxBatchSize: lengths.length,
+  ranksPerDevice: ranksPerDevice > 1 ? ranksPerDevice : undefined,
+  signal,
+});
+
+/** Builds the engine, and asks it. */
 export async function ask(
   model: Pick<BuildOptions, "checkpoint" | "random" | "seed">,
-  { backend, dtype, ranks, ranksPerDevice }: Wanted,
+  wanted: Wanted,
   directory: string,
   signal: AbortSignal,
 ): Promise<Answers> {
-  const output = join(directory, `${backend}-${dtype}-${ranks}`);
-  const shared = { ranksPerDevice: ranksPerDevice > 1 ? ranksPerDevice : undefined, signal };
-  await buildEngine({ ...model, output, backend, dtype, ranks, maxBatchSize: lengths.length, ...shared });
-  const loading: LoadOptions = { maxBatchSize: lengths.length, ...shared };
-  await using engine = await Engine.load(output, loading);
+  const { backend, dtype, ranks } = wanted;
+  const output = pathOf(wanted, directory);
+  await buildEngine({ ...model, output, backend, dtype, ranks, ...shared(wanted, signal) });
+  return askBuilt(wanted, directory, signal);
+}
+
+/** Asks an engine that was built there. */
+export async function askBuilt(
+  wanted: Wanted,
+  directory: string,
+  signal: AbortSignal,
+  options: Pick<LoadOptions, "hosts"> = {},
+): Promise<Answers> {
+  await using engine = await Engine.load(pathOf(wanted, directory), {
+    ...shared(wanted, signal),
+    ...options,
+  });
   const { vocabSize } = engine.config;
   const [prompt] = randomPrompts(1, 100, vocabSize, 1) as [number[]];
   const { data } = await engine.logits(prompt, { signal });
@@ -68,7 +90,7 @@ function relativeError(actual: Float32Array, expected: Float32Array): number {
   return Math.sqrt(difference / norm);
 }
 
-/** Greedy tokens are compared in float32 alone: rounding to bfloat16 may decide between two nearly as likely. */
+/** Greedy tokens are compared in float32 alone: rounding to 16 bits may decide between two nearly as likely. */
 export function compare(actual: Answers, expected: Answers, dtype: Dtype): Check[] {
   const logits = {
     name: `logits, ${dtype}`,

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type EngineManifest, readManifest, serializeManifest } from "../../lib/engine-directory.js";
 import { buildEngine, KrakenError } from "../../lib/index.js";
+import type { DType } from "../../lib/model-config.js";
 import { stepLimits } from "../../lib/step-limits.js";
 import { type TrtLlmLimitOptions, trtllmConfig, trtllmLimits } from "../../lib/trtllm/config.js";
 
@@ -40,35 +41,28 @@ export function engineFor(root: string, ranks: number): string {
   return join(real ? process.env.KRAKEN_TRTLLM_ENGINES! : root, `ranks-${ranks}`);
 }
 
-/** Sets what a launch reads, until the returned function is called. */
-export function withEnvironment(variables: Record<string, string | undefined>): () => void {
-  const before = Object.keys(variables).map((name) => [name, process.env[name]] as const);
-  const set = (entries: readonly (readonly [string, string | undefined])[]) => {
-    for (const [name, value] of entries) {
-      if (value === undefined) delete process.env[name];
-      else process.env[name] = value;
-    }
-  };
-  set(Object.entries(variables));
-  return () => set(before);
-}
-
 export interface DoubleOptions {
   ranks: number;
   random?: string;
+  dtype?: DType;
   limits?: TrtLlmLimitOptions & { maxBatchSize?: number };
   change?: (manifest: EngineManifest) => void;
 }
 
 export async function buildDouble(
   output: string,
-  { ranks, random = "kraken-tiny-4way", limits = {}, change }: DoubleOptions,
+  { ranks, random = "kraken-tiny-4way", dtype = "float32", limits = {}, change }: DoubleOptions,
 ): Promise<void> {
-  await buildEngine({ random, output, ranks, dtype: "float32" });
+  await buildEngine({ random, output, ranks, dtype });
   const manifest = await readManifest(output);
-  const { config, dtype } = manifest;
+  const { config } = manifest;
   const steps = stepLimits({ maxBatchSize: limits.maxBatchSize }, config.maxPositions);
-  const theirs = trtllmConfig(config, { ranks, dtype, limits: trtllmLimits(limits, steps), network: {} });
+  const theirs = trtllmConfig(config, {
+    ranks,
+    dtype,
+    limits: trtllmLimits(limits, steps, dtype),
+    network: {},
+  });
   Object.assign(manifest, theirs, { backend: "tensorrt-llm" });
   manifest.kraken!.plugins = 0;
   change?.(manifest);

@@ -49,14 +49,14 @@ void exchange_many(Communicator& communicator, int ways, int in_flight, int exch
     for (int way = 0; way < ways; ++way) parts.push_back(buffer(ticket, way).data());
     EXPECT_EQ(communicator.start(parts, kRows, kWidth), ticket);
   };
-  const auto verify = [&](Ticket ticket, Addends addends) {
+  const auto verify = [&](Ticket ticket, const Exchanged& exchanged) {
     dawdle(random);
     for (int64_t i = 0; i < kRows * kWidth; ++i) {
       float expected = 0;
       for (int part = 0; part < communicator.size() * ways; ++part) {
         expected += payload(ticket, part / ways, part % ways, i);
       }
-      if (sum_at(addends, i) != expected) ++wrong;
+      if (sum_at(exchanged.sum, i) != expected || sum_at(exchanged.join, i) != expected) ++wrong;
     }
   };
   write(0);
@@ -66,11 +66,11 @@ void exchange_many(Communicator& communicator, int ways, int in_flight, int exch
     if (in_flight == 2) {
       start(e + 1);
       dawdle(random);
-      const Addends now = communicator.wait(e);
+      const Exchanged now = communicator.wait(e);
       write(e + 2);
       verify(e, now);
     } else {
-      const Addends now = communicator.wait(e);
+      const Exchanged now = communicator.wait(e);
       verify(e, now);
       start(e + 1);
       write(e + 2);
@@ -108,7 +108,7 @@ TEST_P(CommunicatorSuite, EveryRankComputesTheSameBits) {
       for (float& x : a) x = normal(random);
       for (float& x : b) x = normal(random) * 1e-3f;
       const float* parts[] = {a.data(), b.data()};
-      const Addends addends = c.wait(c.start(parts, kRows, kWidth));
+      const Addends addends = c.wait(c.start(parts, kRows, kWidth)).sum;
       for (int64_t i = 0; i < kRows * kWidth; ++i) sums.push_back(sum_at(addends, i));
       c.gather_columns(sums.data(), 1, kRows * kWidth, c.rank() * kRows * kWidth, all.data(),
                        static_cast<int64_t>(all.size()));
@@ -130,7 +130,7 @@ TEST_P(CommunicatorSuite, RefusesAThirdExchangeInFlightAndWaitsOutOfOrder) {
     c.start({&part, 1}, 1, 1);
     EXPECT_THROW(c.start({&part, 1}, 1, 1), Error);
     EXPECT_THROW(c.wait(1), Error);
-    EXPECT_EQ(sum_at(c.wait(0), 0), value);
+    EXPECT_EQ(sum_at(c.wait(0).sum, 0), value);
     EXPECT_THROW(c.wait(0), Error);
   });
 }
@@ -197,15 +197,41 @@ TEST_P(CommunicatorSuite, GathersAndBarriersMix) {
   });
 }
 
+TEST_P(CommunicatorSuite, AllGathersRecordsInTheOrderOfRanks) {
+  struct Record {
+    int rank, round;
+  };
+  for (int ranks : {1, 2, 4}) {
+    Group group = make_group(ranks);
+    std::atomic<int> wrong{0};
+    on_all_ranks(group, [&](Communicator& c) {
+      std::vector<Record> all(static_cast<size_t>(ranks));
+      for (int round = 0; round < 300; ++round) {
+        const Record mine{c.rank(), round};
+        c.all_gather(&mine, all.data(), sizeof mine);
+        for (int rank = 0; rank < ranks; ++rank) {
+          const Record& record = all[static_cast<size_t>(rank)];
+          if (record.rank != rank || record.round != round) ++wrong;
+        }
+        if (round % 7 == 0) c.all_gather(nullptr, nullptr, 0);
+        if (round % 50 == 0) c.barrier();
+      }
+    });
+    EXPECT_EQ(wrong, 0);
+  }
+}
+
 TEST_P(CommunicatorSuite, AbortEndsPresentAndFutureWaits) {
-  for (int kind = 0; kind < 3; ++kind) {
+  for (int kind = 0; kind < 4; ++kind) {
     Group group = make_group(3);
     std::vector<float> full(3);
     on_all_ranks(group, [&](Communicator& c) {
       if (c.rank() == 2) {  // never comes
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        EXPECT_FALSE(c.is_lost());
         c.abort("cable pulled");
         c.abort("a later reason");
+        EXPECT_TRUE(c.is_lost());
         EXPECT_THROW(c.barrier(), Error);
         return;
       }
@@ -215,6 +241,7 @@ TEST_P(CommunicatorSuite, AbortEndsPresentAndFutureWaits) {
         if (kind == 0) c.wait(c.start({&part, 1}, 1, 1));
         if (kind == 1) c.barrier();
         if (kind == 2) c.gather_columns(&value, 1, 1, c.rank(), full.data(), 3);
+        if (kind == 3) c.all_gather(&value, std::vector<float>(3).data(), sizeof value);
       };
       for (int attempt = 0; attempt < (kind == 0 ? 1 : 2); ++attempt) {  // a ticket stays open
         try {
@@ -227,6 +254,7 @@ TEST_P(CommunicatorSuite, AbortEndsPresentAndFutureWaits) {
           EXPECT_NE(std::string(error.what()).find("cable pulled"), std::string::npos) << error.what();
         }
       }
+      EXPECT_TRUE(c.is_lost());
     });
   }
 }
@@ -238,10 +266,13 @@ TEST_P(CommunicatorSuite, WithoutCommunicationEachRankSeesItsOwnParts) {
     const float a = 1, b = 2;
     const float* parts[] = {&a, &b};
     for (int round = 0; c.rank() == 0 && round < 10; ++round) {  // one rank alone waits for no other
-      const Addends addends = c.wait(c.start(parts, 1, 1));
-      ASSERT_EQ(addends.size(), 2u);
-      EXPECT_EQ(addends[0], &a);
-      EXPECT_EQ(addends[1], &b);
+      const Exchanged exchanged = c.wait(c.start(parts, 1, 1));
+      for (const Addends& addends : {exchanged.sum, exchanged.join}) {
+        ASSERT_EQ(addends.float32.size(), 2u);
+        EXPECT_EQ(addends.float32[0], &a);
+        EXPECT_EQ(addends.float32[1], &b);
+        EXPECT_TRUE(addends.bfloat16.empty());
+      }
     }
     const float value = static_cast<float>(c.rank() + 7);
     c.gather_columns(&value, 1, 1, c.rank(), full.data(), 2);

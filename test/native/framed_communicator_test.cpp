@@ -27,9 +27,14 @@ TEST_P(FramedSuite, BFloat16OnTheWireRoundsOnceAndAlikeOnEveryRank) {
     on_all_ranks(group, [&](FramedCommunicator& c) {
       const auto a = normal_values(c.rank(), kCount), b = normal_values(c.rank() + 100, kCount);
       const float* parts[] = {a.data(), b.data()};
-      const Addends addends = c.wait(c.start(parts, kRows, kWidth));
+      const Exchanged exchanged = c.wait(c.start(parts, kRows, kWidth));
       std::vector<float> sums;
-      for (int64_t i = 0; i < kCount; ++i) sums.push_back(sum_at(addends, i));
+      for (int64_t i = 0; i < kCount; ++i) sums.push_back(sum_at(exchanged.sum, i));
+      if (ranks == 2) {  // what is joined has the own parts as they were
+        const auto own = exchanged.join.float32;
+        EXPECT_EQ(std::vector(own.begin(), own.end()), std::vector<const float*>({a.data(), b.data()}));
+        EXPECT_EQ(exchanged.join.bfloat16.size(), 1u);
+      }
       c.gather_columns(sums.data(), 1, kCount, c.rank() * kCount, all.data(), kCount * ranks);
       if (c.rank() != 0) return;
       double error = 0, norm = 0;
@@ -60,7 +65,7 @@ TEST_P(FramedSuite, MovesMoreThanIsHeldOnTheWayBothWaysAtOnce) {
       const float* parts[] = {mine.data()};
       const Ticket first = c.start(parts, kRows, kWidth), second = c.start(parts, kRows, kWidth);
       for (const Ticket ticket : {first, second}) {
-        const Addends addends = c.wait(ticket);
+        const Addends addends = c.wait(ticket).sum;
         for (const int64_t i : {int64_t{0}, kRows * kWidth / 2, kRows * kWidth - 1}) {
           EXPECT_EQ(sum_at(addends, i), static_cast<float>(ranks * (ranks + 1) / 2));
         }
@@ -95,7 +100,7 @@ TEST_P(FramedSuite, WhoLeavesHasDeliveredEverythingAndFailsOnlyThoseWhoNeedMore)
       return c.leave();
     }
     std::this_thread::sleep_for(20ms);
-    EXPECT_EQ(sum_at(c.wait(c.start(parts, 1 << 10, 1 << 10)), (1 << 20) - 1), 4.0f);
+    EXPECT_EQ(sum_at(c.wait(c.start(parts, 1 << 10, 1 << 10)).sum, (1 << 20) - 1), 4.0f);
     EXPECT_EQ(c.receive(1), std::vector<uint8_t>{1});
     EXPECT_EQ(c.receive(1), (std::vector<uint8_t>{2, 3}));
     EXPECT_EQ(c.receive(1), std::nullopt);
@@ -116,7 +121,7 @@ TEST_P(FramedSuite, MessagesOfAnySizePassBesideCollectivesInOrder) {
       }
       const float value = round;
       const float* parts[] = {&value};
-      EXPECT_EQ(sum_at(c.wait(c.start(parts, 1, 1)), 0), 3.0f * round);
+      EXPECT_EQ(sum_at(c.wait(c.start(parts, 1, 1)).sum, 0), 3.0f * round);
     }
     c.barrier();
   });

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Engine, type GenerateOptions, KrakenError } from "../../lib/index.js";
 import { runScript } from "../helpers/child.js";
+import { withEnvironment } from "../helpers/environment.js";
 import { allGone, processes } from "../helpers/marked-processes.js";
 import {
   buildDouble,
@@ -17,7 +18,6 @@ import {
   engineFor,
   real,
   skip,
-  withEnvironment,
 } from "../helpers/trtllm-double.js";
 
 const mark = `serving-${process.pid}`;
@@ -35,14 +35,14 @@ before(async () => {
   await buildDouble(at("two"), { ranks: 2, limits });
   await buildDouble(at("four"), { ranks: 4, limits });
   await buildDouble(at("plain"), { ranks: 2 });
-  await buildDouble(at("gpt"), { ranks: 2, random: "gpt-tiny" });
+  await buildDouble(at("gpt"), { ranks: 2, random: "gpt-tiny", dtype: "float16" });
   // The same weights, as an engine of the CPU backend.
   for (const name of ["two", "four", "gpt"]) {
     const change = (manifest: { backend: string }) => {
       manifest.backend = "cpu";
     };
-    const random = name === "gpt" ? "gpt-tiny" : "kraken-tiny-4way";
-    await buildDouble(at(`${name}-cpu`), { ranks: name === "four" ? 4 : 2, random, change });
+    const model = name === "gpt" ? ({ random: "gpt-tiny", dtype: "float16" } as const) : {};
+    await buildDouble(at(`${name}-cpu`), { ranks: name === "four" ? 4 : 2, ...model, change });
   }
 });
 after(async () => {
@@ -192,6 +192,7 @@ describe("tensorrt-llm", { skip }, () => {
       { isolation: "none" as const },
       { maxBatchSize: 9 },
       { maxStepTokens: 1 << 19 },
+      { maxStepTokens: 100 }, // less than its longest prompt, in float32
     ]) {
       assert.equal(
         await refusal(() => Engine.load(at("plain"), options)),
@@ -199,6 +200,10 @@ describe("tensorrt-llm", { skip }, () => {
         JSON.stringify(options),
       );
     }
+    assert.equal(
+      await refusal(() => Engine.load(at("plain"), { kvCacheTokens: 64 })),
+      "ERR_OUT_OF_MEMORY", // less than one sequence
+    );
     await using engine = await Engine.load(at("plain"), { maxSequenceLength: 100, maxQueue: 4 });
     assert.equal(await refusal(async () => engine.generate(Array(120).fill(1))), "ERR_CONTEXT_LENGTH");
     assert.equal(await refusal(async () => engine.generate([256])), "ERR_TOKEN_RANGE");

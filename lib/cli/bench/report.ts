@@ -111,7 +111,10 @@ function method(record: BenchRecord): string[] {
       : "A time is that from one token to the next in JavaScript while all sequences decode. engine: a step.";
   const hosts = settings.hosts ?? settings.mpi;
   const link = hosts
-    ? `Ranks are processes on hosts ${hosts}, which speak ${settings.mpi ? "MPI" : "TCP"}; waited and all-reduce are rank 0's.`
+    ? `Ranks are processes on hosts ${hosts}, ` +
+      (settings.backend === "cpu"
+        ? `which speak ${settings.mpi ? "MPI" : "TCP"}; waited and all-reduce are rank 0's.`
+        : "a GPU each; what they wait for each other there is not in waited and all-reduce.")
     : settings.link === "none"
       ? "Ranks are threads of one machine; no link is emulated."
       : `An emulated link: what a rank sends arrives ${settings.link} later (bandwidth, latency), between threads of one machine. No network was involved.`;

@@ -34,6 +34,10 @@ int32_t all_gather(void* group, const void* mine, void* all, int64_t bytes) {
   }
 }
 
+int32_t is_lost(void* group) {
+  return static_cast<Communicator*>(group)->is_lost() ? 1 : 0;
+}
+
 }  // namespace
 
 PluginsLibrary plugins_library(void* handle, const std::string& path) {
@@ -83,9 +87,14 @@ DeviceCommunicator make_communicator(const PluginsLibrary& plugins, Communicator
   options.transport = KRAKEN_TRANSPORT_AUTO;
   options.capacity = capacity;
   options.all_gather = all_gather;
+  options.is_lost = is_lost;
   options.context = &group;
   options.algorithms = algorithms.empty() ? nullptr : algorithms.c_str();
   kraken_communicator* made = plugins.kraken_communicator_create(&options);
+  if (made == nullptr && group.is_lost()) {
+    throw Error("ERR_RANK_LOST",
+                std::string("a rank was lost while the GPUs met: ") + plugins.kraken_plugins_last_error());
+  }
   if (made == nullptr) {
     throw Error("ERR_COMMUNICATION",
                 std::string("the GPUs cannot exchange sums: ") + plugins.kraken_plugins_last_error() +
@@ -101,9 +110,11 @@ void check_communicator(const PluginsLibrary& plugins, const kraken_communicator
               std::string("an exchange between the GPUs failed: ") + plugins.kraken_plugins_last_error());
 }
 
+// A row of the cache is whole vectors of 16 bytes (plugins/kernels/attention.h).
 size_t KvCacheShape::block_bytes() const {
+  const size_t row = (static_cast<size_t>(head_dim) * size_of(dtype) + 15) / 16 * 16;
   return size_t{2} * static_cast<size_t>(layers) * static_cast<size_t>(heads) *
-         static_cast<size_t>(block_tokens) * static_cast<size_t>(head_dim) * size_of(dtype);
+         static_cast<size_t>(block_tokens) * row;
 }
 
 DeviceKvCache make_kv_cache(const PluginsLibrary& plugins, const KvCacheShape& shape) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstring>
 #include <numeric>
 
 #include "base/error.h"
@@ -65,10 +64,12 @@ TensorRtModel::TensorRtModel(const TensorRt& tensorrt, const PluginsLibrary& plu
       settings_(settings),
       facts_(parse_engine_facts(options.backend_config, graph.ranks)),
       table_blocks_((facts_.limits.max_context + facts_.block_tokens - 1) / facts_.block_tokens),
-      scratch_block_(options.kv_blocks) {
+      scratch_block_(options.kv_blocks),
+      place_(options.place.value_or(RankPlace{0, graph.rank, graph.ranks})) {
   check_limits();
   const std::vector<DeviceInfo> devices = tensorrt_.devices();
-  device_index_ = device_of(graph_.rank, graph_.ranks, options_.ranks_per_device, devices.size());
+  device_index_ =
+      device_of(place_.rank_on_host, place_.ranks_on_host, options_.ranks_per_device, devices.size());
   const DeviceInfo& device = devices[static_cast<size_t>(device_index_)];
   check_architecture(plugins_, device);
   check_built_for(facts_, {tensorrt_.version(), plugins_.kraken_plugins_version(), device});
@@ -151,9 +152,9 @@ void TensorRtModel::load() {
 // The ranks of one device ask together, so that none takes what another counts on.
 void TensorRtModel::check_memory(size_t bytes, const char* what) {
   struct Need {
-    int64_t device, bytes;
+    int64_t host, device, bytes;
   };
-  const Need mine{device_index_, static_cast<int64_t>(bytes)};
+  const Need mine{place_.host, device_index_, static_cast<int64_t>(bytes)};
   std::vector<Need> all(static_cast<size_t>(group_.size()));
   group_.barrier();  // what came before is allocated
   const size_t free = device_->memory().free;
@@ -161,7 +162,7 @@ void TensorRtModel::check_memory(size_t bytes, const char* what) {
   size_t needed = kReserve;
   int sharing = 0;
   for (const Need& need : all) {
-    if (need.device != device_index_) continue;
+    if (need.host != mine.host || need.device != mine.device) continue;
     needed += static_cast<size_t>(need.bytes);
     ++sharing;
   }
@@ -175,19 +176,25 @@ void TensorRtModel::check_memory(size_t bytes, const char* what) {
           "smaller maxStepTokens");
 }
 
-std::unique_ptr<Context> TensorRtModel::make_context(Phase phase) {
+int32_t TensorRtModel::while_bound(const std::function<void()>& work) {
   const kraken_binding binding = {communicator_.get(), kv_cache_.get()};
   plugins_.kraken_bind(&binding);
-  std::unique_ptr<Context> context;
   try {
-    context = engine_->make_context(phase, activations_.get(), activation_bytes_);
+    work();
   } catch (...) {
     plugins_.kraken_unbind();
     throw;
   }
-  const int32_t attached = plugins_.kraken_unbind();
+  return plugins_.kraken_unbind();
+}
+
+std::unique_ptr<Context> TensorRtModel::make_context(Phase phase) {
+  std::unique_ptr<Context> context;
+  const int32_t attached =
+      while_bound([&] { context = engine_->make_context(phase, activations_.get(), activation_bytes_); });
   const int expected = facts_.plugin_layers[static_cast<size_t>(graph_.rank)];
-  if (attached != expected) {
+  // More where TensorRT attaches a layer's plugin once for each profile.
+  if (attached < expected) {
     throw Error("ERR_BACKEND_FAILED", "the engine has " + std::to_string(expected) +
                                           " plugins, of which TensorRT gave " + std::to_string(attached) +
                                           " their communicator and cache: it would compute nonsense");
@@ -222,7 +229,7 @@ void TensorRtModel::finish() {
 
 void TensorRtModel::run_together(const std::function<void()>& enqueue) {
   group_.barrier();
-  enqueue();
+  while_bound(enqueue);
   finish();
   group_.barrier();
 }
@@ -241,20 +248,15 @@ void TensorRtModel::step(const StepBatch& batch, float* logits) {
     decode.work->launch();
   }
   const size_t rows = batch.wanted_rows.size(), columns = static_cast<size_t>(graph_.vocab_size);
-  const size_t row_bytes = columns * sizeof(float);
-  // Through pinned memory, since `logits` is not; a rank's columns are then put in place by its own thread.
-  device_->copy_to_host(pinned_logits_.get(), logits_.get(), rows * row_bytes);
+  // Through pinned memory, since `logits` is not.
+  device_->copy_to_host(pinned_logits_.get(), logits_.get(), rows * columns * sizeof(float));
   finish();
-  const auto vocab = static_cast<size_t>(graph_.config.vocab);
-  for (size_t row = 0; row < rows; ++row) {
-    std::memcpy(logits + row * vocab + static_cast<size_t>(graph_.vocab_begin),
-                pinned_logits_.get() + row * row_bytes, row_bytes);
-  }
+  group_.gather_columns(reinterpret_cast<const float*>(pinned_logits_.get()), static_cast<int64_t>(rows),
+                        graph_.vocab_size, graph_.vocab_begin, logits, graph_.config.vocab);
   if (options_.profile) {
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - from;
     times_[graph == decode_.end() ? "step" : "captured step"] += elapsed.count();
   }
-  group_.barrier();
 }
 
 // TensorRT loads kernels lazily, and a context has work to do when it first sees a shape: done here, and not

@@ -32,7 +32,8 @@ int64_t exchange_capacity(const Graph& graph, DType dtype, int64_t max_tokens);
 size_t exchange_bytes(const Graph& graph, DType dtype, int64_t max_tokens);
 KvCacheShape kv_cache_shape(const Graph& graph, DType dtype, int blocks);
 
-// The device that a rank runs on. Throws ERR_BACKEND_UNAVAILABLE when there are too few.
+// The device that a rank runs on, `rank` and `ranks` being those of its host. Throws ERR_BACKEND_UNAVAILABLE
+// when there are too few.
 int device_of(int rank, int ranks, int ranks_per_device, size_t devices);
 
 // What the environment may change.
@@ -72,6 +73,9 @@ class TensorRtModel final : public RankModel {
   void load();
   // Throws ERR_OUT_OF_MEMORY when what the ranks of this device are about to allocate is not free.
   void check_memory(size_t bytes, const char* what);
+  // Plugins that TensorRT attaches meanwhile get this rank's communicator and cache: how many did. When a
+  // context is made, and when it first runs, should it take the resources of another profile only then.
+  int32_t while_bound(const std::function<void()>& work);
   std::unique_ptr<Context> make_context(Phase phase);
   void bind(Context& context, const InputLayout& layout);
   void run_plain(const StepBatch& batch);
@@ -92,6 +96,7 @@ class TensorRtModel final : public RankModel {
   const EngineFacts facts_;
   const int64_t table_blocks_;  // P
   const int32_t scratch_block_;
+  const RankPlace place_;
   int device_index_ = 0;
   RankMemory memory_;
   std::map<std::string, double> times_;

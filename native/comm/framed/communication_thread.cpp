@@ -1,6 +1,7 @@
 // The communication thread's side of FramedCommunicator.
 #include <pthread.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -22,30 +23,36 @@ constexpr milliseconds kLastWords{500};  // for the others to take what is unsen
 template <typename Action>
 void FramedCommunicator::for_each_connection(const Action& action) {
   for (int rank = 0; rank < size_; ++rank) {
-    if (Connection* connection = transport_->to(rank)) action(*connection);
+    Connection* connection = transport_->to(rank);
+    if (connection == nullptr) continue;
+    at_ = rank;
+    action(*connection);
   }
 }
 
 void FramedCommunicator::run() noexcept {
   pthread_setname_np(pthread_self(), "kraken-comm");
+  int lost_rank = rank_;
   try {
     while (turn()) {
     }
   } catch (const std::exception& error) {
+    lost_rank = at_;
     abort(error.what());
+    receive_rest(lost_rank);
   }
   std::string reason;
   {
     std::lock_guard lock(mutex_);
     reason = reason_;
   }
+  if (!reason.empty()) options_.on_lost(lost_rank);  // first: its waits are to end as soon as ours
   try {
     take_orders();  // what was posted before abort() is sent
     say_farewell(reason.empty() ? FrameKind::Left : FrameKind::Aborted, reason);
   } catch (const std::exception&) {  // they will see the end of the connection
   }
   for_each_connection([](Connection& connection) { connection.close(); });
-  if (!reason.empty()) options_.on_lost();
 }
 
 bool FramedCommunicator::turn() {
@@ -108,6 +115,20 @@ void FramedCommunicator::advance() {
   }
 }
 
+// Nothing else of consequence comes before it: its sender is in the same exchange. What ends it closes the
+// connection, too, which wakes, and beats look in any case.
+size_t FramedCommunicator::due_from(int rank) {
+  uint64_t parts = 0, sums = 0;
+  {
+    std::lock_guard lock(mutex_);
+    parts = peers_[static_cast<size_t>(rank)].parts;
+    sums = peers_[static_cast<size_t>(rank)].sums;
+  }
+  const size_t part = parts < sent_ ? exchange(parts).part_bytes() : 0;
+  const size_t sum = size_ > 2 && sums < sent_ ? exchange(sums).sum_bytes(rank) : 0;
+  return part != 0 && sum != 0 ? std::min(part, sum) : part + sum;  // either may be the next
+}
+
 Urgency FramedCommunicator::urgency() const {
   if (waiting_ > 0) return Urgency::Waited;
   if (finished_ < sent_) return Urgency::Hidden;
@@ -119,11 +140,13 @@ Urgency FramedCommunicator::urgency() const {
 }
 
 void FramedCommunicator::listen() {
+  for_each_connection([this](Connection& connection) { connection.wake_after(due_from(connection.rank())); });
   for (const int rank : transport_->wait(next_beat_, urgency())) receive_from(rank);
   advance();
 }
 
 void FramedCommunicator::receive_from(int rank) {
+  at_ = rank;
   Connection& connection = *transport_->to(rank);
   const bool open = connection.receive_some(*this);
   bool left = false;
@@ -137,6 +160,17 @@ void FramedCommunicator::receive_from(int rank) {
   } else if (!open) {
     throw Error("ERR_RANK_LOST",
                 "rank " + std::to_string(rank) + " (" + connection.name() + ") closed its connection");
+  }
+}
+
+// Whoever ends the group has said why before; what another rank says because of it may be heard first.
+void FramedCommunicator::receive_rest(int lost_rank) {
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank == lost_rank || transport_->to(rank) == nullptr) continue;
+    try {
+      receive_from(rank);
+    } catch (const Error&) {  // the first reason counts
+    }
   }
 }
 
@@ -197,6 +231,7 @@ uint8_t* FramedCommunicator::place(int rank, const FrameHeader& header) {
     case FrameKind::Columns:
       columns_[index].resize(header.bytes);
       return columns_[index].data();
+    case FrameKind::Record:
     case FrameKind::Message:
     case FrameKind::Aborted:
       incoming_[index].resize(header.bytes);
@@ -213,7 +248,7 @@ void FramedCommunicator::complete(int rank, const FrameHeader& header) {
   }
   if (header.kind == FrameKind::Sum) exchange(header.number).sum_came(rank);
   std::vector<uint8_t> message;
-  if (header.kind == FrameKind::Message) message.swap(incoming_[index]);
+  if (header.kind == FrameKind::Message || header.kind == FrameKind::Record) message.swap(incoming_[index]);
   const auto count = [&](uint64_t& counter) {
     if (header.number != counter++) garbled(rank);
   };
@@ -240,6 +275,11 @@ void FramedCommunicator::complete(int rank, const FrameHeader& header) {
       case FrameKind::Released:
         if (rank != 0) garbled(rank);
         count(released_);
+        break;
+      case FrameKind::Record:
+        count(peer.records);
+        if (peer.unread_records.size() > 1) garbled(rank);
+        peer.unread_records.push_back(std::move(message));
         break;
       case FrameKind::Message:
         peer.messages.push_back(std::move(message));

@@ -19,6 +19,7 @@ enum class FrameKind : uint16_t {
   ColumnsTaken,  // from rank 0: the next may come
   Arrived,       // at a barrier, to rank 0
   Released,      // from rank 0
+  Record,        // of an all-gather, to every other
   Message,       // of whoever uses the communicator
   Beat,          // a sign of life
   Left,          // the last frame of a rank that ends as it should
@@ -30,7 +31,7 @@ struct FrameHeader {
   FrameKind kind = FrameKind::Beat;
   uint16_t zero = 0;
   uint32_t bytes = 0;   // of the payload
-  uint64_t number = 0;  // of the exchange, gather or barrier
+  uint64_t number = 0;  // of the exchange, gather, all-gather or barrier
 };
 static_assert(sizeof(FrameHeader) == 16);
 
@@ -62,6 +63,10 @@ class Connection {
   virtual void send_some() = 0;
   // False: the other side has closed it.
   virtual bool receive_some(FrameSink& sink) = 0;
+  // What wakes whoever waits for several connections does so when the rest of a frame has come, or, between
+  // frames, all of the next one, whose payload is `due` bytes if it is known; not for every packet. Where
+  // less comes than is due, whoever waits must look by himself in the end. Of use only where something wakes.
+  virtual void wake_after(size_t /*due*/) {}
   // Says that this rank lives, unless something else has said so since the last time.
   virtual void beat() = 0;
   // Sends what is unsent and then ends this side; drops what comes. True: the other side has ended, too.

@@ -57,9 +57,10 @@ void FramedCommunicator::wake() {
   transport_->wake();
 }
 
-// Once the group is lost, nothing but the farewell is sent: nobody's wait shall end as if this rank had come.
+// Once the group is lost, nothing of a collective is sent: nobody's wait shall end as if this rank had come.
 void FramedCommunicator::order(int rank, FrameKind kind, uint64_t number, std::vector<uint8_t> payload) {
-  if (reason_.empty()) orders_.push_back({rank, kind, number, std::move(payload)});
+  if (!reason_.empty() && kind != FrameKind::Message) return;
+  orders_.push_back({rank, kind, number, std::move(payload)});
 }
 
 template <typename Done, typename Needs>
@@ -113,7 +114,7 @@ Ticket FramedCommunicator::start(std::span<const float* const> parts, int64_t ro
   return ticket;
 }
 
-Addends FramedCommunicator::wait(Ticket ticket) {
+Exchanged FramedCommunicator::wait(Ticket ticket) {
   std::unique_lock lock(mutex_);
   KRAKEN_CHECK(ticket == waited_ && in_flight_ > 0);
   if (alone() || !options_.communication) {
@@ -121,7 +122,8 @@ Addends FramedCommunicator::wait(Ticket ticket) {
         lock, [] { return true; }, [](int) { return false; });  // throws once the group is lost
     ++waited_;
     --in_flight_;
-    return own_parts_[ticket % kExchangeDepth];
+    const Addends own{own_parts_[ticket % kExchangeDepth], {}};
+    return {own, own};
   }
   await_collective(
       lock, [&] { return done_ > ticket; },
@@ -131,7 +133,7 @@ Addends FramedCommunicator::wait(Ticket ticket) {
       });
   ++waited_;
   --in_flight_;
-  return exchange(ticket).addends();
+  return exchange(ticket).result();
 }
 
 void FramedCommunicator::gather_columns(const float* part, int64_t rows, int64_t columns, int64_t begin,
@@ -206,6 +208,40 @@ void FramedCommunicator::barrier() {
   ++barriers_;
   lock.unlock();
   wake();
+}
+
+void FramedCommunicator::all_gather(const void* mine, void* all, size_t bytes) {
+  const auto* own = static_cast<const uint8_t*>(mine);
+  const auto place = [&](int rank, const uint8_t* record) {
+    if (bytes > 0) std::memcpy(static_cast<uint8_t*>(all) + static_cast<size_t>(rank) * bytes, record, bytes);
+  };
+  std::unique_lock lock(mutex_);
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank != rank_) order(rank, FrameKind::Record, all_gathers_, {own, own + bytes});
+  }
+  lock.unlock();
+  wake();
+  place(rank_, own);
+  lock.lock();
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank == rank_) continue;
+    auto& records = peers_[static_cast<size_t>(rank)].unread_records;
+    await_collective(
+        lock, [&] { return !records.empty(); }, [&](int other) { return other == rank; });
+    const std::vector<uint8_t> record = std::move(records.front());
+    records.pop_front();
+    if (record.size() != bytes) {
+      throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank) + " gathers other records than rank " +
+                                       std::to_string(rank_));
+    }
+    place(rank, record.data());
+  }
+  ++all_gathers_;
+}
+
+std::string FramedCommunicator::lost_because() {
+  std::lock_guard lock(mutex_);
+  return reason_;
 }
 
 void FramedCommunicator::abort(const std::string& reason) {

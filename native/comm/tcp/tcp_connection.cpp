@@ -71,19 +71,20 @@ bool TcpConnection::receive_some(FrameSink& sink) {
     const size_t end = sizeof header_ + header_.bytes;
     if (have_ < end) {
       const ssize_t got = receive_into(payload_ + have_ - sizeof header_, end - have_);
-      if (got == 0) wake_after(std::min(end - have_, kMostWaitedFor));
       if (got <= 0) return got == 0;
       have_ += static_cast<size_t>(got);
     }
     if (have_ < end) continue;
     have_ = 0;
-    wake_after(1);
     sink.complete(rank(), header_);
   }
   return true;
 }
 
-void TcpConnection::wake_after(size_t bytes) {
+void TcpConnection::wake_after(size_t due) {
+  const bool within = have_ >= sizeof header_;
+  size_t bytes = within ? sizeof header_ + header_.bytes - have_ : due > 0 ? sizeof header_ + due - have_ : 1;
+  bytes = std::min(bytes, kMostWaitedFor);
   if (bytes < kWorthWaiting) bytes = 1;
   if (bytes == wake_after_) return;
   wake_after_ = bytes;

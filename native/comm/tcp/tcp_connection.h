@@ -17,6 +17,8 @@ class TcpConnection final : public Connection {
   int fd() const { return socket_.get(); }
   void send_some() override;
   bool receive_some(FrameSink& sink) override;
+  // poll() counts a socket as readable from then on.
+  void wake_after(size_t due) override;
   void beat() override;
   bool finish() override;
   void close() override;
@@ -24,8 +26,6 @@ class TcpConnection final : public Connection {
  private:
   // Of one recv(): what came, 0 when nothing is there, −1 at the end.
   ssize_t receive_into(uint8_t* data, size_t size);
-  // Sleep until that much of the payload has come, instead of being woken for every packet.
-  void wake_after(size_t bytes);
 
   const Descriptor socket_;
   FrameHeader header_;

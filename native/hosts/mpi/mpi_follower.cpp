@@ -9,7 +9,6 @@
 #include "comm/mpi/mpi_communicator.h"
 #include "hosts/mpi/mpi_ranks.h"
 #include "hosts/rank_server.h"
-#include "runtime/rank_source.h"
 
 namespace kraken {
 namespace {
@@ -19,9 +18,9 @@ class ServedEngine {
  public:
   ServedEngine(const MpiWorld& world, int number, std::unique_ptr<RankServer> server)
       : server_(std::move(server)),
-        communicator_(
-            make_mpi_communicator(world.rank(), world.hosts(), mpi_channel(world, number),
-                                  group_options(server_->join().options, [this] { server_->cancel(); }))) {
+        communicator_(make_mpi_communicator(
+            world.rank(), world.hosts(), mpi_channel(world, number),
+            group_options(server_->join().options, [this](int lost_rank) { server_->lost(lost_rank); }))) {
     thread_ = std::thread([this, rank = world.rank()] {
       try {
         server_->serve(*communicator_);
@@ -49,7 +48,6 @@ HostIdentity own_identity(const MpiWorld& world) {
   HostIdentity identity;
   identity.hello.build = build_id();
   identity.rank = world.rank();
-  identity.available_memory = available_memory();
   return identity;
 }
 

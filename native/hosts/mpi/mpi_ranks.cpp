@@ -21,10 +21,7 @@ std::string name_of_rank(const MpiWorld& world, int rank) {
 }
 
 MpiRanks::MpiRanks(MpiLeader& leader, const ExecutorOptions& options)
-    : leader_(leader),
-      options_(options),
-      joining_(leader.joining),
-      memory_(static_cast<size_t>(leader.world.size())) {
+    : leader_(leader), options_(options), joining_(leader.joining) {
   if (options.ranks != leader.world.size()) {
     throw Error("ERR_RANKS", options.directory + " has " + std::to_string(options.ranks) + " ranks, but " +
                                  std::to_string(leader.world.size()) +
@@ -38,7 +35,6 @@ MpiRanks::MpiRanks(MpiLeader& leader, const ExecutorOptions& options)
     } catch (const Error& error) {
       throw Error("ERR_NATIVE_LOAD", name_of(rank) + ": " + error.what());
     }
-    memory_[static_cast<size_t>(rank)] = identity.available_memory;
   }
 }
 
@@ -52,13 +48,12 @@ std::vector<uint8_t> MpiRanks::answer_of(int rank) {
   return std::move(*message);
 }
 
-std::unique_ptr<FramedCommunicator> MpiRanks::join(const LocalExecutorConfig& config,
-                                                   const std::string& engine_digest) {
+std::unique_ptr<FramedCommunicator> MpiRanks::join(const std::string& engine_digest) {
   const auto joining = std::move(joining_);
   const MpiChannel channel = mpi_channel(leader_.world, ++leader_.engines);
   const auto ranks = static_cast<size_t>(options_.ranks);
-  tell(bytes_of(
-      Join{options_, config, engine_digest, std::vector<std::string>(ranks), std::vector<uint32_t>(ranks)}));
+  tell(
+      bytes_of(Join{options_, engine_digest, std::vector<std::string>(ranks), std::vector<uint32_t>(ranks)}));
   std::string code, reason;  // of the first that refuses; every answer is read
   for (int rank = 1; rank < options_.ranks; ++rank) {
     const auto answer = answer_of(rank);
@@ -73,7 +68,9 @@ std::unique_ptr<FramedCommunicator> MpiRanks::join(const LocalExecutorConfig& co
   }
   if (!code.empty()) throw Error(code, reason);
   tell(Frame(MessageType::Begin, int32_t{leader_.engines}).take());
-  return make_mpi_communicator(0, leader_.world.hosts(), channel, group_options(options_, [] {}));
+  return make_mpi_communicator(
+      0, leader_.world.hosts(), channel,
+      group_options(options_, [this](int lost_rank) { loss_watch().lost(lost_rank); }));
 }
 
 }  // namespace kraken

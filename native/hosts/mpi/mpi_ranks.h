@@ -31,9 +31,7 @@ class MpiRanks final : public HostedRanks {
   // are not as many as the engine has, ERR_NATIVE_LOAD for another build, ERR_RANK_LOST.
   MpiRanks(MpiLeader& leader, const ExecutorOptions& options);
 
-  size_t available_memory(int rank) const override { return memory_[static_cast<size_t>(rank)]; }
-  std::unique_ptr<FramedCommunicator> join(const LocalExecutorConfig& config,
-                                           const std::string& engine_digest) override;
+  std::unique_ptr<FramedCommunicator> join(const std::string& engine_digest) override;
   std::string name_of(int rank) const override { return name_of_rank(leader_.world, rank); }
 
  private:
@@ -44,7 +42,6 @@ class MpiRanks final : public HostedRanks {
   MpiLeader& leader_;
   const ExecutorOptions options_;
   std::unique_lock<std::mutex> joining_;
-  std::vector<size_t> memory_;  // [ranks]
 };
 
 }  // namespace kraken

@@ -93,7 +93,7 @@ void lead(const MpiWorld& world, FramedCommunicator& control) {
 int run(const MpiWorld& world) {
   bool lost = false;
   FramedGroupOptions options;
-  options.on_lost = [&] {
+  options.on_lost = [&](int) {
     lost = true;
     if (world.rank() != 0) alarm(kSecondsToEnd);
   };
