@@ -109,6 +109,22 @@ TEST_P(FramedSuite, WhoLeavesHasDeliveredEverythingAndFailsOnlyThoseWhoNeedMore)
   });
 }
 
+TEST_P(FramedSuite, WhoAbortsHasSaidWhatItPostedBeforeAndNothingAfterwards) {
+  for (int round = 0; round < 20; ++round) {
+    FramedGroup group = make_group(2);
+    on_all_ranks(group, [&](FramedCommunicator& c) {
+      if (c.rank() == 1) {
+        c.post(0, {1});
+        c.abort("cable pulled");
+        return c.post(0, {2});
+      }
+      EXPECT_EQ(c.receive(1), std::vector<uint8_t>{1});
+      const std::string failure = failure_of([&] { c.receive(1); });
+      EXPECT_TRUE(contains(failure, "ERR_RANK_LOST") && contains(failure, "cable pulled")) << failure;
+    });
+  }
+}
+
 TEST_P(FramedSuite, MessagesOfAnySizePassBesideCollectivesInOrder) {
   FramedGroup group = make_group(3);
   on_all_ranks(group, [&](FramedCommunicator& c) {

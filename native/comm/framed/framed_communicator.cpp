@@ -57,10 +57,10 @@ void FramedCommunicator::wake() {
   transport_->wake();
 }
 
-// Once the group is lost, nothing of a collective is sent: nobody's wait shall end as if this rank had come.
+// Once the group is lost, nothing but the farewell is sent: nobody's wait shall end as if this rank had come,
+// and what fails because of the loss is nobody's reason.
 void FramedCommunicator::order(int rank, FrameKind kind, uint64_t number, std::vector<uint8_t> payload) {
-  if (!reason_.empty() && kind != FrameKind::Message) return;
-  orders_.push_back({rank, kind, number, std::move(payload)});
+  if (reason_.empty()) orders_.push_back({rank, kind, number, std::move(payload)});
 }
 
 template <typename Done, typename Needs>
