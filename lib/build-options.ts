@@ -1,3 +1,4 @@
+/** What buildEngine() is asked for, checked and decided before anything is written. */
 import { openSource } from "./build-source.js";
 import type { CheckpointIndex } from "./checkpoint/checkpoint-index.js";
 import type { EngineFile, EngineManifest } from "./engine-directory.js";
