@@ -83,6 +83,16 @@ KRAKEN_EVERY_WIDTH void exp_shifted(std::span<const float> x, float shift, float
   for (size_t i = 0; i < count; ++i) out[i] = exp_kernel((in[i] - shift) * scale);
 }
 
+KRAKEN_EVERY_WIDTH void magnitudes(std::span<const float> x, float max, float scale, uint16_t* out) {
+  constexpr float kLast = kMagnitudes - 1;
+  const float* in = x.data();
+  const size_t count = x.size();
+  for (size_t i = 0; i < count; ++i) {
+    const float distance = (max - in[i]) * scale * 16.0f;
+    out[i] = static_cast<uint16_t>(static_cast<int32_t>(distance < kLast ? distance : kLast));
+  }
+}
+
 KRAKEN_EVERY_WIDTH double sum_of(std::span<const float> x) {
   double total = 0;
   for (size_t begin = 0; begin < x.size(); begin += kBlock) {
