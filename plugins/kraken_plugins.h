@@ -18,7 +18,7 @@ extern "C" {
 
 #define KRAKEN_PLUGINS_NAMESPACE "kraken"
 /* Of this interface; kraken_plugins_interface() must return the same. */
-#define KRAKEN_PLUGINS_INTERFACE 2
+#define KRAKEN_PLUGINS_INTERFACE 3
 
 int32_t kraken_plugins_interface(void);
 const char* kraken_plugins_version(void);       /* of the package: "0.1.0" */
@@ -95,6 +95,45 @@ kraken_kv_cache* kraken_kv_cache_create(const kraken_kv_cache_options* options);
 /* When no work that reads it is in flight, and no execution context that was bound to it is left. Null:
  * nothing. */
 void kraken_kv_cache_destroy(kraken_kv_cache* cache);
+
+/* --- shortlists: what leaves the device in place of logits
+ * --------------------------------------------- */
+
+typedef struct kraken_shortlist_request {
+  int32_t count;      /* candidates, at most the capacity; 0: nothing is wanted of this row */
+  int32_t needs_mass; /* whether kraken_shortlist.mass is wanted */
+  float scale;        /* of weights: exp((logit - max) * scale), max over all ranks' columns */
+} kraken_shortlist_request;
+
+typedef struct kraken_candidate {
+  float logit;
+  int32_t column; /* of this rank */
+} kraken_candidate;
+
+/* Followed by as many candidates as there is capacity for. */
+typedef struct kraken_shortlist {
+  uint64_t mass;    /* sum of this rank's weights in units of 2^-40 of the likeliest, each rounded to even */
+  int32_t count;    /* candidates: the largest, the lowest columns among equals */
+  uint8_t is_whole; /* no other column is larger than -inf */
+  uint8_t has_numbers; /* 0: there is a NaN or +inf; then nothing else is told */
+  uint8_t unused[2];
+} kraken_shortlist;
+
+/* Everything in memory of the device. */
+typedef struct kraken_shortlists {
+  int32_t struct_size; /* sizeof(kraken_shortlists) */
+  int32_t rows, columns, capacity;
+  int32_t needs_mass;                       /* whether any row does; the same on all ranks */
+  const float* logits;                      /* [rows, columns] */
+  const kraken_shortlist_request* requests; /* [rows] */
+  float* maxima;                            /* [ranks, rows], to work in; null where no row needs its mass */
+  void* out; /* [rows], each a kraken_shortlist with its candidates; of rows with count 0 untouched */
+} kraken_shortlists;
+
+/* Enqueues it on a stream (a cudaStream_t) of the communicator's device. Where a row needs its mass, all
+ * ranks call it, with the same rows. 0 when done. */
+int32_t kraken_shortlists_enqueue(kraken_communicator* communicator, const kraken_shortlists* shortlists,
+                                  void* stream);
 
 /* --- binding: what the plugins of an execution context work with
  * ------------------------------------------------ */

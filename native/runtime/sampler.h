@@ -40,17 +40,17 @@ struct SampledToken {
 // Scratch memory of a thread that samples.
 struct SamplerWorkspace {
   explicit SamplerWorkspace(int32_t vocab);
-  std::vector<float> logits;    // [V] after steps 1 and 2
-  std::vector<int32_t> ids;     // candidates, ascending
-  std::vector<float> values;      // their logits
-  std::vector<float> weights;     // theirs, relative to the likeliest
-  std::vector<float> largest;     // of a selection
-  std::vector<int32_t> edge;      // candidates among which a mass is reached
-  std::vector<uint16_t> buckets;  // candidates by magnitude
-  std::vector<uint64_t> masses;   // of buckets
-  std::vector<Candidate> candidates;   // of a shortlist
-  std::vector<float> short_weights;    // theirs
-  std::vector<uint64_t> reached;       // their mass and that of all before them
+  std::vector<float> logits;          // [V] after steps 1 and 2
+  std::vector<int32_t> ids;           // candidates, ascending
+  std::vector<float> values;          // their logits
+  std::vector<float> weights;         // theirs, relative to the likeliest
+  std::vector<float> largest;         // of a selection
+  std::vector<int32_t> edge;          // candidates among which a mass is reached
+  std::vector<uint16_t> buckets;      // candidates by magnitude
+  std::vector<uint64_t> masses;       // of buckets
+  std::vector<Candidate> candidates;  // of a shortlist
+  std::vector<float> short_weights;   // theirs
+  std::vector<uint64_t> reached;      // their mass and that of all before them
 };
 
 class Sampler {

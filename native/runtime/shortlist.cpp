@@ -65,7 +65,8 @@ std::optional<int32_t> choose(const Shortlist& shortlist, const Filters& filters
     is_all_that_is_left = true;
   }
   const float max = left.front().logit, floor = filters.floor(max);
-  const auto below = std::ranges::partition_point(left, [=](const Candidate& one) { return one.logit >= floor; });
+  const auto below =
+      std::ranges::partition_point(left, [=](const Candidate& one) { return one.logit >= floor; });
   if (below != left.end()) {
     left = left.first(static_cast<size_t>(below - left.begin()));
     is_all_that_is_left = true;

@@ -184,8 +184,8 @@ TEST(Candidates, WeightsAreWholeUnits) {
   EXPECT_EQ(units_of(0.0f), 0u);
   EXPECT_EQ(units_of(1.0f), uint64_t{1} << 40);
   EXPECT_EQ(units_of(0x1p-40f), 1u);
-  EXPECT_EQ(units_of(0x1p-41f), 0u);       // to even
-  EXPECT_EQ(units_of(0x1.8p-40f), 2u);     // to even
+  EXPECT_EQ(units_of(0x1p-41f), 0u);    // to even
+  EXPECT_EQ(units_of(0x1.8p-40f), 2u);  // to even
   EXPECT_EQ(units_of(0x1.8p-41f), 1u);
 }
 

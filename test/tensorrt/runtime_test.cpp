@@ -24,7 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-constexpr int kContext = 160, kStepTokens = 48, kBatch = 4;
+constexpr int kContext = 160, kStepTokens = 48, kBatch = 4, kSampled = 6;
 
 LocalExecutorConfig config_for(const ModelConfig& model, int block_tokens, int blocks) {
   LocalExecutorConfig config;
@@ -83,7 +83,9 @@ Answers ask(Executor& executor, Log& log, int vocab) {
   return answers;
 }
 
-Answers on_the_cpu(const RandomModel& model) {
+using Ask = std::function<Answers(Executor&, Log&, int vocab)>;
+
+Answers on_the_cpu(const RandomModel& model, const Ask& ask = test::ask) {
   const Graph graph = build_graph(model.config(), {0, 1, true});
   const LocalExecutorConfig config = config_for(model.config(), cpu_backend().kv_block_tokens(), 12);
   Log log;
@@ -107,19 +109,30 @@ class Directory {
   const fs::path path_;
 };
 
-// A rank that may fail instead of running a step, while the others are in it.
-class FailingModel final : public RankModel {
+// What the last rank does, as a test wants it or counts it.
+struct Watch {
+  std::atomic<bool> fails = false;          // instead of running a step, while the others are in it
+  std::atomic<int> asked = 0, fetched = 0;  // rows whose shortlists, and then logits, were wanted
+};
+
+class WatchedModel final : public RankModel {
  public:
-  FailingModel(std::unique_ptr<RankModel> model, const std::atomic<bool>& fails)
-      : model_(std::move(model)), fails_(fails) {}
+  WatchedModel(std::unique_ptr<RankModel> model, Watch& watch) : model_(std::move(model)), watch_(watch) {}
   void prepare() override { model_->prepare(); }
   void abort(int lost_rank) noexcept override { model_->abort(lost_rank); }
   void step(const StepBatch& batch, float* logits) override {
-    if (fails_) {
+    if (watch_.fails) {
       std::this_thread::sleep_for(200ms);  // the others have come to their exchange
       throw Error("ERR_BACKEND_FAILED", "this rank broke down");
     }
+    for (const ShortlistRequest& request : batch.shortlists) watch_.asked += request.count > 0 ? 1 : 0;
     model_->step(batch, logits);
+  }
+  bool offers_shortlists() const override { return model_->offers_shortlists(); }
+  ShardShortlist shortlist(int32_t row) const override { return model_->shortlist(row); }
+  void fetch_logits(std::span<const int32_t> rows, float* logits) override {
+    watch_.fetched += static_cast<int>(rows.size());
+    model_->fetch_logits(rows, logits);
   }
   void run_products(int tokens, float* logits) override { model_->run_products(tokens, logits); }
   void read_weights() override { model_->read_weights(); }
@@ -128,13 +141,11 @@ class FailingModel final : public RankModel {
 
  private:
   const std::unique_ptr<RankModel> model_;
-  const std::atomic<bool>& fails_;
+  Watch& watch_;
 };
 
-using Ask = std::function<Answers(Executor&, Log&, int vocab)>;
-
 Answers on_tensorrt(HostTensorRt& host, const RandomModel& model, int ranks, bool captured,
-                    const Ask& ask = test::ask, const std::atomic<bool>* last_fails = nullptr) {
+                    const Ask& ask = test::ask, Watch* watch = nullptr) {
   const InterpretedTensorRt tensorrt(host);
   const tensorrt::PluginsLibrary plugins = linked_plugins();
   const LocalExecutorConfig config = config_for(model.config(), tensorrt::kBlockTokens, 3);
@@ -164,8 +175,8 @@ Answers on_tensorrt(HostTensorRt& host, const RandomModel& model, int ranks, boo
           tensorrt, plugins, graphs[static_cast<size_t>(rank)],
           directory.path() + "/rank" + std::to_string(rank) + ".engine", communicator, options,
           tensorrt::RankSettings{captured, ""});
-      if (last_fails == nullptr || rank + 1 < ranks) return made;
-      return std::make_unique<FailingModel>(std::move(made), *last_fails);
+      if (watch == nullptr || rank + 1 < ranks) return made;
+      return std::make_unique<WatchedModel>(std::move(made), *watch);
     });
   }
   Log log;
@@ -225,19 +236,93 @@ TEST_P(TensorRtRuntime, ServesWhatTheCpuServes) {
   EXPECT_GT(got.preemptions, 0u);
 }
 
+// Every way to choose a token, side by side, so that a step has rows of both kinds.
+std::vector<SamplingParams> samplings() {
+  std::vector<SamplingParams> all(11);
+  for (SamplingParams& params : all) params.max_tokens = kSampled;
+  all[0].temperature = 0;
+  all[1].temperature = 0.05f;
+  all[2].temperature = 5.0f;
+  all[3].top_k = 20;
+  all[4].top_k = 90;
+  all[4].top_p = 0.4f;
+  all[5].temperature = 3.0f;
+  all[5].top_p = 0.8f;
+  all[6].min_p = 0.9f;
+  all[7].temperature = 0.2f;
+  all[7].min_p = 0.2f;
+  all[8].top_k = 300;  // more than a shortlist has
+  all[9].temperature = 0.05f;
+  all[9].logprobs = 2;
+  all[10].temperature = 0;
+  all[10].presence_penalty = 0.5f;
+  return all;
+}
+
+Answers ask_for_samples(Executor& executor, Log& log, int vocab) {
+  std::vector<RequestId> ids;
+  int32_t length = 5;
+  for (const SamplingParams& params : samplings()) {
+    Request request = plain(length += 3, params.max_tokens);
+    for (size_t i = 0; i < request.prompt.size(); ++i)
+      request.prompt[i] =
+          static_cast<int32_t>((i * 37 + static_cast<size_t>(length)) % static_cast<size_t>(vocab));
+    request.sampling = params;
+    request.sampling.seed = static_cast<uint64_t>(length);
+    request.samples = 2;
+    ids.push_back(executor.enqueue(request));
+  }
+  Answers answers;
+  for (const RequestId id : ids) {
+    for (const int32_t sample : {0, 1}) {
+      const Log::Sample got = log.wait(id, sample);
+      EXPECT_EQ(got.last.error_message, "");
+      answers.tokens.push_back(got.tokens);
+    }
+  }
+  return answers;
+}
+
+class TensorRtSampling : public OnTheHost, public testing::WithParamInterface<Case> {};
+
+TEST_P(TensorRtSampling, ChoosesWhatTheCpuChooses) {
+  const auto& [name, ranks, captured] = GetParam();
+  ModelConfig config = config_of(name);
+  config.vocab = 601;  // more than fits a shortlist, and divided by no number of ranks
+  const RandomModel model(config);
+  const Answers want = on_the_cpu(model, ask_for_samples);
+  Watch watch;
+  const Answers got = on_tensorrt(*host, model, ranks, captured, ask_for_samples, &watch);
+  EXPECT_EQ(got.tokens, want.tokens);
+  // Of 11 ways 8 ask for shortlists, and two of these make rows too flat for them.
+  const int all = 2 * 11 * kSampled;
+  std::printf("  %-16s R=%d  %d of %d tokens asked for shortlists, %d of them also for logits\n",
+              name.c_str(), ranks, watch.asked.load(), all, watch.fetched.load());
+  EXPECT_GE(watch.asked, all * 8 / 11);
+  EXPECT_GT(watch.fetched, 0);
+  EXPECT_LT(watch.fetched, watch.asked / 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, TensorRtSampling,
+                         testing::Values(Case{"kraken4_biases", 1, true}, Case{"kraken4_biases", 2, false},
+                                         Case{"gpt_modern", 4, true}),
+                         [](const auto& info) {
+                           return info.param.model + "_" + std::to_string(info.param.ranks);
+                         });
+
 INSTANTIATE_TEST_SUITE_P(OfTheLastOf, TensorRtFailure, testing::Values(2, 4),
                          testing::PrintToStringParamName());
 
 // Long before an exchange gives up a rank, after 10 s.
 TEST_P(TensorRtFailure, EndsTheOtherRanksAtOnce) {
   const RandomModel model(config_of("kraken4_biases"));
-  std::atomic<bool> fails = false;
+  Watch watch;
   std::chrono::steady_clock::duration took{};
   on_tensorrt(
       *host, model, GetParam(), true,
       [&](Executor& executor, Log& log, int) {
         EXPECT_EQ(log.wait(executor.enqueue(plain(10, 2))).last.error_message, "");
-        fails = true;
+        watch.fails = true;
         const auto from = std::chrono::steady_clock::now();
         const Log::Sample sample = log.wait(executor.enqueue(plain(10, 2)));
         took = std::chrono::steady_clock::now() - from;
@@ -245,7 +330,7 @@ TEST_P(TensorRtFailure, EndsTheOtherRanksAtOnce) {
         EXPECT_EQ(sample.last.error_message, "this rank broke down");
         return Answers{};
       },
-      &fails);
+      &watch);
   EXPECT_LT(took, 5s);
 }
 

@@ -24,6 +24,7 @@ namespace kraken::tensorrt {
   X(kraken_communicator_status)      \
   X(kraken_communicator_abort)       \
   X(kraken_communicator_transport)   \
+  X(kraken_shortlists_enqueue)       \
   X(kraken_kv_cache_create)          \
   X(kraken_kv_cache_destroy)         \
   X(kraken_bind)                     \

@@ -120,18 +120,19 @@ void TensorRtModel::load() {
   const InputLayout largest(options_.max_tokens, options_.max_sequences, options_.max_rows, table_blocks_);
   const auto columns = static_cast<size_t>(graph_.vocab_size);
   const size_t logit_bytes = static_cast<size_t>(options_.max_rows) * columns * sizeof(float);
-  const size_t exchange = exchange_bytes(graph_, options_.dtype, facts_.limits.max_tokens);
+  const size_t shortlist_bytes = Shortlists::device_bytes(options_.max_rows, graph_.ranks);
+  const size_t buffers = largest.bytes + logit_bytes + shortlist_bytes +
+                         exchange_bytes(graph_, options_.dtype, facts_.limits.max_tokens);
   {
     const MappedFile plan(plan_file_);
     memory_.weights = plan.size();
-    check_memory(plan.size() + memory_.kv_cache + exchange + largest.bytes + logit_bytes,
-                 "weights, key/value cache and buffers");
+    check_memory(plan.size() + memory_.kv_cache + buffers, "weights, key/value cache and buffers");
     engine_ = device_->load({plan.data(), plan.size()});
     plan.release(0, plan.size());
   }
   activation_bytes_ =
       std::max(engine_->activation_bytes(Phase::Prefill), engine_->activation_bytes(Phase::Decode));
-  memory_.activations = activation_bytes_ + exchange + largest.bytes + logit_bytes;
+  memory_.activations = activation_bytes_ + buffers;
   check_memory(memory_.kv_cache + memory_.activations, "key/value cache, activations and buffers");
 
   communicator_ = make_communicator(plugins_, group_, graph_.communication,
@@ -144,6 +145,8 @@ void TensorRtModel::load() {
   logits_ = device_->allocate(logit_bytes);
   pinned_inputs_ = device_->allocate_pinned(largest.bytes);
   pinned_logits_ = device_->allocate_pinned(logit_bytes);
+  shortlists_.emplace(*device_, plugins_, *communicator_, options_.max_rows, graph_.ranks);
+  whole_rows_.reserve(static_cast<size_t>(options_.max_rows));
   prefill_ = make_context(Phase::Prefill);
   device_->finish();
 }
@@ -240,21 +243,55 @@ void TensorRtModel::step(const StepBatch& batch, float* logits) {
     device_->copy_to_device(inputs_.get(), pinned_inputs_.get(), decode.layout.bytes);
     decode.work->launch();
   }
-  const size_t rows = batch.wanted_rows.size(), columns = static_cast<size_t>(graph_.vocab_size);
-  const size_t row_bytes = columns * sizeof(float);
-  // Through pinned memory, since `logits` is not; a rank's columns are then put in place by its own thread.
-  device_->copy_to_host(pinned_logits_.get(), logits_.get(), rows * row_bytes);
-  finish();
-  const auto vocab = static_cast<size_t>(graph_.config.vocab);
-  for (size_t row = 0; row < rows; ++row) {
-    std::memcpy(logits + row * vocab + static_cast<size_t>(graph_.vocab_begin),
-                pinned_logits_.get() + row * row_bytes, row_bytes);
+  const auto rows = static_cast<int32_t>(batch.wanted_rows.size());
+  whole_rows_.clear();
+  for (int32_t row = 0; row < rows; ++row) {
+    if (batch.shortlists.empty() || batch.shortlists[static_cast<size_t>(row)].count == 0)
+      whole_rows_.push_back(row);
   }
+  shortlists_->enqueue(batch.shortlists, logits_.get(), graph_.vocab_size);
+  copy_logits(whole_rows_);
+  finish();
+  place_logits(whole_rows_, logits);
+  shortlists_->collect(graph_.vocab_begin);
   if (options_.profile) {
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - from;
     times_[graph == decode_.end() ? "step" : "captured step"] += elapsed.count();
   }
   group_.barrier();
+}
+
+ShardShortlist TensorRtModel::shortlist(int32_t row) const {
+  return shortlists_->of_row(row);
+}
+
+void TensorRtModel::fetch_logits(std::span<const int32_t> rows, float* logits) {
+  copy_logits(rows);
+  finish();
+  place_logits(rows, logits);
+  group_.barrier();
+}
+
+// Through pinned memory, since `logits` is not; a rank's columns are then put in place by its own thread.
+void TensorRtModel::copy_logits(std::span<const int32_t> rows) {
+  const size_t row_bytes = static_cast<size_t>(graph_.vocab_size) * sizeof(float);
+  for (size_t first = 0; first < rows.size();) {
+    size_t end = first + 1;
+    while (end < rows.size() && rows[end] == rows[end - 1] + 1) ++end;
+    const size_t offset = static_cast<size_t>(rows[first]) * row_bytes;
+    device_->copy_to_host(pinned_logits_.get() + offset, logits_.get() + offset, (end - first) * row_bytes);
+    first = end;
+  }
+}
+
+void TensorRtModel::place_logits(std::span<const int32_t> rows, float* logits) const {
+  const auto vocab = static_cast<size_t>(graph_.config.vocab);
+  const size_t row_bytes = static_cast<size_t>(graph_.vocab_size) * sizeof(float);
+  for (const int32_t row : rows) {
+    const auto index = static_cast<size_t>(row);
+    std::memcpy(logits + index * vocab + static_cast<size_t>(graph_.vocab_begin),
+                pinned_logits_.get() + index * row_bytes, row_bytes);
+  }
 }
 
 // TensorRT loads kernels lazily, and a context has work to do when it first sees a shape: done here, and not
@@ -271,7 +308,11 @@ void TensorRtModel::warm_up() {
     std::iota(blocks.begin(), blocks.end(), 0);
     const StepBatch::Sequence sequence{0, tokens, 0, blocks};
     const int32_t last = tokens - 1;
-    run_together([&] { run_plain({ids, positions, {&sequence, 1}, {&last, 1}}); });
+    const ShortlistRequest request{kMaxShortlist, true};
+    run_together([&] {
+      run_plain({ids, positions, {&sequence, 1}, {&last, 1}});
+      shortlists_->enqueue({&request, 1}, logits_.get(), graph_.vocab_size);
+    });
   }
 }
 
