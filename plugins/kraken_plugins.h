@@ -54,6 +54,7 @@ typedef struct kraken_communicator_options {
   uint64_t timeout_nanoseconds; /* how long a collective waits for a peer; 0: 10 s */
   /* For tests: what must hold back a moment before each exchange is sent, and before it is waited for. */
   int32_t stall_side_microseconds, stall_main_microseconds;
+  int32_t is_timed; /* whether kraken_communicator_times() is wanted: some microseconds for each exchange */
 } kraken_communicator_options;
 
 /* On the device that is current; the thread may then use another. */
@@ -68,6 +69,16 @@ int32_t kraken_communicator_status(const kraken_communicator* communicator);
  * on the device end at once instead of when their time is up, and NCCL's, which would wait for ever, end at
  * all. The outputs are undefined from then on, and kraken_communicator_status() names the rank. */
 void kraken_communicator_abort(kraken_communicator* communicator, int32_t lost_rank);
+/* Since the communicator was made, in nanoseconds of the device's clock; all zero when it is not timed. Of a
+ * sum that the join's own kernel adds up, it is not known when the parts arrived: what that kernel waits is
+ * both exposed and collective. Ask after a step has been waited for. */
+typedef struct kraken_exchange_times {
+  uint64_t exposed;    /* the device's main stream waited */
+  uint64_t collective; /* from the starts of exchanges to their arrivals */
+  uint64_t hidden;     /* of these, while the main stream did something else */
+  uint64_t exchanges;
+} kraken_exchange_times;
+void kraken_communicator_times(const kraken_communicator* communicator, kraken_exchange_times* times);
 /* "peer memory", "multicast peer memory", "peer memory and NCCL 2.32" … */
 const char* kraken_communicator_transport(const kraken_communicator* communicator);
 

@@ -92,6 +92,7 @@ KRAKEN_EXPORT kraken_communicator* kraken_communicator_create(const kraken_commu
     made->rank = options->rank;
     made->ranks = options->ranks;
     made->communicator = make_communicator(*options);
+    if (options->is_timed != 0) made->communicator->time_exchanges();
     made->transport = made->communicator->transport();
     return made.release();
   });
@@ -112,6 +113,12 @@ KRAKEN_EXPORT int32_t kraken_communicator_status(const kraken_communicator* comm
 
 KRAKEN_EXPORT void kraken_communicator_abort(kraken_communicator* communicator, int32_t lost_rank) {
   communicator->communicator->abort(lost_rank);
+}
+
+KRAKEN_EXPORT void kraken_communicator_times(const kraken_communicator* communicator,
+                                             kraken_exchange_times* times) {
+  const kraken::kernels::ExchangeTimes total = communicator->communicator->exchange_times();
+  *times = {total.exposed, total.collective, total.hidden, total.exchanges};
 }
 
 KRAKEN_EXPORT const char* kraken_communicator_transport(const kraken_communicator* communicator) {

@@ -78,6 +78,11 @@ struct RankMemory {
   size_t weights = 0, kv_cache = 0, activations = 0;
 };
 
+// What a rank's collectives on its device took since it was loaded, in nanoseconds (comm/communicator.h).
+struct CollectiveTimes {
+  uint64_t exposed = 0, collective = 0, hidden = 0, exchanges = 0;
+};
+
 // One rank's compiled model. Created and run on the rank's own thread.
 class RankModel {
  public:
@@ -105,6 +110,8 @@ class RankModel {
   virtual RankMemory memory() const = 0;
   // Milliseconds per kind of op since the last call (profile only).
   virtual std::map<std::string, double> take_profile() = 0;
+  // Of collectives that the rank's communicator knows nothing of (profile only).
+  virtual CollectiveTimes collective_times() const { return {}; }
 };
 
 struct Capability {

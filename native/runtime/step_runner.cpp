@@ -199,4 +199,10 @@ std::vector<std::map<std::string, double>> StepRunner::take_profile() {
   return profile;
 }
 
+std::vector<CollectiveTimes> StepRunner::collective_times() const {
+  std::vector<CollectiveTimes> times;
+  for (const auto& model : ranks_.models) times.push_back(model->collective_times());
+  return times;
+}
+
 }  // namespace kraken

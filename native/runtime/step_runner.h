@@ -45,6 +45,7 @@ class StepRunner {
 
   RankMemory memory() const;  // of all ranks
   std::vector<std::map<std::string, double>> take_profile();
+  std::vector<CollectiveTimes> collective_times() const;  // of each rank, on its device
 
  private:
   // Models live and die on their own threads.

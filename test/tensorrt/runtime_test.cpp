@@ -55,6 +55,7 @@ struct Answers {
   std::vector<std::vector<int32_t>> tokens;
   std::vector<float> logits;
   uint64_t preemptions = 0;
+  ExecutorStats stats;
 };
 
 Answers ask(Executor& executor, Log& log, int vocab) {
@@ -79,7 +80,8 @@ Answers ask(Executor& executor, Log& log, int vocab) {
     answers.tokens.push_back(sample.tokens);
     answers.logits.insert(answers.logits.end(), sample.values.begin(), sample.values.end());
   }
-  answers.preemptions = executor.stats().preemptions;
+  answers.stats = executor.stats();
+  answers.preemptions = answers.stats.preemptions;
   return answers;
 }
 
@@ -145,10 +147,11 @@ class WatchedModel final : public RankModel {
 };
 
 Answers on_tensorrt(HostTensorRt& host, const RandomModel& model, int ranks, bool captured,
-                    const Ask& ask = test::ask, Watch* watch = nullptr) {
+                    const Ask& ask = test::ask, Watch* watch = nullptr, bool profile = false) {
   const InterpretedTensorRt tensorrt(host);
   const tensorrt::PluginsLibrary plugins = linked_plugins();
-  const LocalExecutorConfig config = config_for(model.config(), tensorrt::kBlockTokens, 3);
+  LocalExecutorConfig config = config_for(model.config(), tensorrt::kBlockTokens, 3);
+  config.profile = profile;
   const Directory directory;
   std::vector<Graph> graphs;
   for (int rank = 0; rank < ranks; ++rank) {
@@ -166,6 +169,7 @@ Answers on_tensorrt(HostTensorRt& host, const RandomModel& model, int ranks, boo
   plans.max_context = config.max_sequence_length;
   CompileOptions options = options_for(config);
   options.dtype = DType::Float32;
+  options.profile = profile;
   options.backend_config =
       build_plans_for(tensorrt, plugins, model.config(), plans, [](double) { return true; });
   std::vector<RankModelFactory> factories;
@@ -234,6 +238,21 @@ TEST_P(TensorRtRuntime, ServesWhatTheCpuServes) {
               static_cast<int>(got.preemptions));
   EXPECT_LE(error, tolerance);
   EXPECT_GT(got.preemptions, 0u);
+}
+
+// A Kraken of 3 layers has 2 exchanges a step and the sum of its conjunction; nothing asks for a mass here.
+TEST_F(OnTheHost, StatsHaveWhatRanksWaitForOnTheirDevices) {
+  const RandomModel model(config_of("kraken4_biases"));
+  for (const bool profile : {false, true}) {
+    const ExecutorStats stats = on_tensorrt(*host, model, 2, true, test::ask, nullptr, profile).stats;
+    ASSERT_EQ(stats.exposed_ms.size(), 2u);
+    EXPECT_EQ(stats.exchanges, profile ? stats.steps * 3 : 0u);
+    for (size_t rank = 0; rank < 2; ++rank) {
+      EXPECT_EQ(stats.collective_ms[rank] > 0, profile);
+      EXPECT_LE(stats.hidden_ms[rank], stats.collective_ms[rank]);
+      EXPECT_GT(stats.exposed_ms[rank], 0);  // without profile the host's own waits
+    }
+  }
 }
 
 // Every way to choose a token, side by side, so that a step has rows of both kinds.

@@ -80,6 +80,7 @@ void TensorRtModel::prepare() {
   warm_up();
   if (settings_.capture) capture_decode();
   times_.clear();
+  before_serving_ = tensorrt::collective_times(plugins_, *communicator_);
 }
 
 // A rank that has no communicator yet, or waits on the host, learns it from its group.
@@ -137,7 +138,7 @@ void TensorRtModel::load() {
 
   communicator_ = make_communicator(plugins_, group_, graph_.communication,
                                     exchange_capacity(graph_, options_.dtype, facts_.limits.max_tokens),
-                                    settings_.algorithms);
+                                    settings_.algorithms, options_.profile);
   abortable_ = communicator_.get();
   kv_cache_ = make_kv_cache(plugins_, cache);
   activations_ = device_->allocate(activation_bytes_);
@@ -355,6 +356,13 @@ RankMemory TensorRtModel::memory() const {
 
 std::map<std::string, double> TensorRtModel::take_profile() {
   return std::exchange(times_, {});
+}
+
+CollectiveTimes TensorRtModel::collective_times() const {
+  const CollectiveTimes all = tensorrt::collective_times(plugins_, *communicator_);
+  const CollectiveTimes& before = before_serving_;
+  return {all.exposed - before.exposed, all.collective - before.collective, all.hidden - before.hidden,
+          all.exchanges - before.exchanges};
 }
 
 }  // namespace kraken::tensorrt

@@ -66,6 +66,7 @@ class TensorRtModel final : public RankModel {
   void read_weights() override;
   RankMemory memory() const override;
   std::map<std::string, double> take_profile() override;
+  CollectiveTimes collective_times() const override;
 
  private:
   // A decode step of one size, captured.
@@ -105,6 +106,7 @@ class TensorRtModel final : public RankModel {
   int device_index_ = 0;
   RankMemory memory_;
   std::map<std::string, double> times_;
+  CollectiveTimes before_serving_;
 
   // Destroyed from the last to the first: contexts before the engine, the cache and the communicator.
   std::unique_ptr<Device> device_;
