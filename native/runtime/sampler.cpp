@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "base/error.h"
 #include "runtime/candidates.h"
@@ -12,6 +13,11 @@ namespace kraken {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// The tokens among which a draw from a whole row is looked for first: at least that likely beside the
+// likeliest, and not more than that many.
+constexpr float kLikelyShare = 0.02f;
+constexpr size_t kMostLikely = 1024;
 
 [[noreturn]] void refuse_logits() {
   throw Error("ERR_CHECKPOINT_VALUES",
@@ -143,23 +149,34 @@ std::optional<int32_t> Sampler::choose(std::span<const ShardShortlist> shards, i
 }
 
 int32_t Sampler::draw(std::span<const float> logits, SamplerWorkspace& workspace) const {
+  constexpr int32_t kAll = std::numeric_limits<int32_t>::max();
   const float max = max_of(logits);
   if (!std::isfinite(max)) refuse_logits();
   const Filters filters = this->filters(logits.size());
+  const float scale = 1.0f / filters.temperature;
+  std::vector<float>& weights = workspace.weights;
   std::span<const float> values = logits;
   if (filters.selects()) {
-    constexpr int32_t kAll = std::numeric_limits<int32_t>::max();
     select_largest(logits, filters.top_k > 0 ? filters.top_k : kAll, filters.floor(max), workspace);
     workspace.values.clear();
     for (int32_t id : workspace.ids) workspace.values.push_back(logits[static_cast<size_t>(id)]);
     values = workspace.values;
   }
-  std::vector<float>& weights = workspace.weights;
-  const float scale = 1.0f / filters.temperature;
   weights.resize(values.size());
   exp_shifted(values, max, scale, weights.data());
-  if (std::isnan(sum_of(weights))) refuse_logits();
-
+  if (!filters.selects()) {
+    const std::optional<uint64_t> mass = mass_of(weights);
+    if (!mass) refuse_logits();
+    select_largest(logits, kAll, max + filters.temperature * std::log(kLikelyShare), workspace);
+    if (workspace.ids.size() <= kMostLikely) {
+      std::vector<Candidate>& likely = workspace.candidates;
+      likely.clear();
+      for (int32_t id : workspace.ids) likely.push_back({logits[static_cast<size_t>(id)], id});
+      std::ranges::stable_sort(likely, std::greater<>(), &Candidate::logit);
+      if (const auto token = kraken::choose({likely, false, mass}, filters, uniform(), workspace))
+        return *token;
+    }
+  }
   LikeliestFirst row(values, weights, max, scale, workspace);
   uint64_t mass = row.mass();
   if (filters.top_p < 1.0f) mass = row.reach(filters.nucleus(mass)).mass;

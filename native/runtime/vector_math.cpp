@@ -108,6 +108,28 @@ KRAKEN_EVERY_WIDTH double sum_of(std::span<const float> x) {
   return total;
 }
 
+namespace {
+
+KRAKEN_EVERY_WIDTH uint64_t sum_of_units(std::span<const float> weights) {
+  constexpr size_t kUnitLanes = 8;
+  uint64_t lanes[kUnitLanes] = {};
+  size_t i = 0;
+  for (; i + kUnitLanes <= weights.size(); i += kUnitLanes) {
+    for (size_t lane = 0; lane < kUnitLanes; ++lane) lanes[lane] += units_of(weights[i + lane]);
+  }
+  for (; i < weights.size(); ++i) lanes[0] += units_of(weights[i]);
+  uint64_t total = 0;
+  for (uint64_t lane : lanes) total += lane;
+  return total;
+}
+
+}  // namespace
+
+std::optional<uint64_t> mass_of(std::span<const float> weights) {
+  if (std::isnan(sum_of(weights))) return {};
+  return sum_of_units(weights);
+}
+
 double log_sum_exp(std::span<const float> x) {
   const float max = max_of(x);
   if (!std::isfinite(max)) return std::numeric_limits<double>::quiet_NaN();

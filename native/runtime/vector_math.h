@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace kraken {
@@ -34,6 +35,9 @@ inline uint64_t units_of(float weight) {
   constexpr double kShift = 4096;
   return std::bit_cast<uint64_t>(static_cast<double>(weight) + kShift) - std::bit_cast<uint64_t>(kShift);
 }
+
+// Σ units_of(weights[i]), of at most 2^23 weights; nothing when one is NaN.
+std::optional<uint64_t> mass_of(std::span<const float> weights);
 
 // log Σ exp(x[i]); NaN when any element is NaN or +inf, or none is larger than −inf.
 double log_sum_exp(std::span<const float> x);

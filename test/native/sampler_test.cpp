@@ -177,6 +177,7 @@ TEST(Candidates, LikeliestFirstAgreesWithSorting) {
       mass += units;
     }
     EXPECT_EQ(row.mass(), mass);
+    EXPECT_EQ(mass_of(weights), mass);
   }
 }
 
@@ -187,6 +188,7 @@ TEST(Candidates, WeightsAreWholeUnits) {
   EXPECT_EQ(units_of(0x1p-41f), 0u);    // to even
   EXPECT_EQ(units_of(0x1.8p-40f), 2u);  // to even
   EXPECT_EQ(units_of(0x1.8p-41f), 1u);
+  EXPECT_FALSE(mass_of(std::vector<float>{1.0f, std::nanf("")}));
 }
 
 TEST(Sampler, GreedyTakesTheLowestIdOnTies) {
