@@ -52,7 +52,8 @@ class Shards {
       std::memcpy(&head, out.data(), sizeof head);
       std::vector<Candidate>& candidates = storage_[static_cast<size_t>(rank)];
       candidates.resize(static_cast<size_t>(head.count));
-      std::memcpy(candidates.data(), out.data() + sizeof head, candidates.size() * sizeof(Candidate));
+      const auto* place = reinterpret_cast<const kernels::Candidate*>(out.data() + sizeof head);
+      for (size_t i = 0; i < candidates.size(); ++i) candidates[i] = {place[i].logit, place[i].column};
       for (Candidate& one : candidates) one.token += static_cast<int32_t>(begin);
       shards.push_back({candidates, head.is_whole != 0, head.has_numbers != 0, head.mass});
     }

@@ -61,7 +61,7 @@ std::vector<Answer> ask(const std::vector<float>& logits, int32_t columns,
     const char* place = out.data() + row * bytes;
     std::memcpy(&answers[row].head, place, sizeof(ShortlistHead));
     const int32_t count = answers[row].head.count;
-    if (count < 0 || count > capacity) continue;
+    if (count <= 0 || count > capacity) continue;
     answers[row].candidates.resize(static_cast<size_t>(count));
     std::memcpy(answers[row].candidates.data(), place + sizeof(ShortlistHead),
                 static_cast<size_t>(count) * sizeof(Candidate));
