@@ -60,8 +60,13 @@ if(KRAKEN_GPU_BUILT)
   target_include_directories(kraken_kernels SYSTEM PUBLIC ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
   set_target_properties(kraken_kernels PROPERTIES CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_VISIBILITY_PRESET hidden)
   target_compile_options(kraken_kernels PRIVATE
-    $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror>
-    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Werror>)
+    $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>
+    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic>)
+  if(KRAKEN_WERROR)
+    target_compile_options(kraken_kernels PRIVATE
+      $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xcompiler=-Werror>
+      $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
+  endif()
 
   foreach(major ${kraken_tensorrt_majors})
     set(target kraken_plugins_trt${major})

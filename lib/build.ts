@@ -14,7 +14,7 @@ import {
 import { ArgumentError, fromNative, RuntimeError } from "./errors.js";
 import { sha256OfFiles } from "./file-hash.js";
 import { withIoErrors } from "./io-error.js";
-import { type Architecture, type DType, dtypes, type ModelConfig } from "./model-config.js";
+import { type Architecture, type DType, defaultDType, dtypes, type ModelConfig } from "./model-config.js";
 import { type NativeAddon, native, type RankPlan } from "./native.js";
 import { booleanOption, checkKeys, integerOption, optionError, shown, signalOption } from "./options.js";
 import { checkOutput, openOutputDirectory } from "./output-directory.js";
@@ -57,7 +57,10 @@ export interface BuildOptions {
   output?: string | undefined;
   /** Devices that run the engine together. Default 1. A Kraken's ranks must divide its ways. */
   ranks?: number | undefined;
-  /** Of weights and computation ("int8": of the matrix products alone). Default "bfloat16". */
+  /**
+   * Of weights and computation ("int8": of the matrix products alone; "float16" on a CPU: of the stored weights, which
+   * float32 multiplies). Default "bfloat16", but "float16" for a checkpoint in float16 and a backend of GPUs.
+   */
   dtype?: DType | undefined;
   /** Default "cpu". */
   backend?: string | undefined;
@@ -141,7 +144,12 @@ const known: readonly (keyof BuildOptions)[] = [
   "dryRun",
 ];
 
-function choice<T extends string>(name: string, value: unknown, choices: readonly T[], fallback: T): T {
+function choice<T extends string | undefined>(
+  name: string,
+  value: unknown,
+  choices: readonly T[],
+  fallback: T,
+): T {
   if (value === undefined) return fallback;
   if (!choices.includes(value as T)) {
     throw optionError(name, choices.map((c) => JSON.stringify(c)).join(" or "), value);
@@ -168,7 +176,7 @@ export function checkBackendAvailable(addon: NativeAddon, backend: string): void
 
 async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<Resolved> {
   const ranks = integerOption("ranks", options.ranks, { min: 1, max: 1024, fallback: 1 });
-  const dtype = choice<DType>("dtype", options.dtype, dtypes, "bfloat16");
+  const given = choice<DType | undefined>("dtype", options.dtype, dtypes, undefined);
   const communication = choice<string>("communication", options.communication, ["none"], "overlapped");
   const backends = Object.keys(addon.capabilities().backends);
   const backend = choice("backend", options.backend, backends, "cpu");
@@ -179,15 +187,16 @@ async function resolveBuild(options: BuildOptions, addon: NativeAddon): Promise<
     max: 1024,
     fallback: 1,
   });
-  if (backend === tensorrtName) checkBuild({ dtype, ranks });
-  if (backend === trtllmName) checkTrtLlmBuild({ dtype, communication: options.communication });
+  if (backend === tensorrtName) checkBuild({ dtype: given, ranks });
+  if (backend === trtllmName) checkTrtLlmBuild({ dtype: given, communication: options.communication });
   if (backend !== tensorrtName && options.ranksPerDevice !== undefined) {
     throw new ArgumentError("ERR_OPTION", '`ranksPerDevice` is for backend "tensorrt"');
   }
   const checkpoint = await openSource(options);
   const { config } = checkpoint;
+  const dtype = given ?? defaultDType(backend, checkpoint.dtype);
   const limits = stepLimits(options, config.maxPositions);
-  const theirs = backend === trtllmName ? trtllmLimits(options, limits) : undefined;
+  const theirs = backend === trtllmName ? trtllmLimits(options, limits, dtype) : undefined;
   if (!theirs) checkNotTrtLlm(options);
   try {
     const plan = addon.plan({ config, ranks, dtype, backend, ...limits });

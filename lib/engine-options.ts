@@ -169,6 +169,14 @@ function checkTrtLlm({ build_config: built }: EngineManifest, options: LoadOptio
     if (typeof wanted !== "number" || most === undefined || wanted <= most) continue;
     throw optionError(name, `at most the ${most} that the engine was built for`, wanted);
   }
+  const step = options.maxStepTokens;
+  if (typeof step === "number" && built?.plugin_config.context_fmha === false && step < built.max_input_len) {
+    throw optionError(
+      "maxStepTokens",
+      `at least ${built.max_input_len}, its longest prompt: a float32 engine computes one in one step`,
+      step,
+    );
+  }
 }
 
 /** A GPU's driver and TensorRT may end their process. */

@@ -8,12 +8,19 @@ import { CheckpointError } from "./errors.js";
 /** How a layer's attention and MLP are joined, and what is exchanged between ranks. */
 export type Architecture = "kraken" | "gpt" | "parallel" | "ladder";
 /**
- * An engine's dtype. int8: matrices are int8 with a scale for each output channel, and so are, token by token, the
+ * An engine's dtype. float16: on CPUs, which have no arithmetic for it here, it is how weights are stored, and float32 what
+ * they are multiplied in. int8: matrices are int8 with a scale for each output channel, and so are, token by token, the
  * activations they multiply; everything else is as in bfloat16.
  */
-export const dtypes = ["float32", "bfloat16", "int8"] as const;
+export const dtypes = ["float32", "bfloat16", "float16", "int8"] as const;
 /** In what an engine computes and keeps its weights. */
 export type DType = (typeof dtypes)[number];
+/**
+ * The dtype of an engine that says none. GPUs multiply both 16-bit types alike, so there a checkpoint in float16 keeps
+ * every bit of its weights; elsewhere, and where weights are to be rounded, it is the one that nothing overflows.
+ */
+export const defaultDType = (backend: string, stored: string): DType =>
+  backend !== "cpu" && stored === "float16" ? "float16" : "bfloat16";
 /** The MLP's; `swiglu` has a gate, hence a third matrix. */
 export type Activation = "gelu_tanh" | "gelu_erf" | "swiglu";
 

@@ -81,7 +81,10 @@ export interface NativePlanOptions {
 
 /** What one rank of an engine would hold, in bytes, and the number of ops in its Graph. */
 export interface RankPlan {
+  /** Of its weights in the engine directory. */
   weightBytes: number;
+  /** Of the same when it runs here: more where this machine has no arithmetic for the engine's dtype and widens them. */
+  loadedWeightBytes: number;
   kvBytesPerToken: number;
   /** Of maxBatchSize sequences of maxSequenceLength tokens. */
   kvCacheBytes: number;

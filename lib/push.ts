@@ -30,6 +30,9 @@ export interface Pushed {
   written: boolean;
 }
 
+/** As for the ranks that Engine.load() starts: nobody is there to type a password. */
+const ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"];
+
 const quoted = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
 
 /** What runs there. Prints "there" where nothing is to be done. */
@@ -38,7 +41,7 @@ function script(directory: string, digest: string, files: readonly string[]): st
   const temporary = quoted(`${directory}.pushed-${process.pid}`);
   const present = files.map((file) => `[ -e ${target}/${quoted(file)} ]`).join(" && ");
   return [
-    `if [ "$(sha256sum ${target}/${manifestName} 2>/dev/null | cut -c1-64)" = ${digest} ] && ${present}`,
+    `if [ "$(sha256sum <${target}/${manifestName} 2>/dev/null | cut -c1-64)" = ${digest} ] && ${present}`,
     "then cat >/dev/null; echo there; exit 0; fi",
     `trap 'rm -rf ${temporary.replaceAll("'", "'\\''")}' EXIT`,
     `mkdir -p ${quoted(dirname(directory))} && mkdir ${temporary} && tar -xf - -C ${temporary} && rm -rf ${target} && mv ${temporary} ${target} || exit 1`,
@@ -53,7 +56,7 @@ async function pushTo(
   digest: string,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const [agent, ...words] = launchAgent.length > 0 ? launchAgent : ["ssh", "-o", "BatchMode=yes"];
+  const [agent, ...words] = launchAgent.length > 0 ? launchAgent : ssh;
   const there = ["sh", "-c", script(directory, digest, files)];
   // ssh gives its words to a shell.
   const command = basename(agent!) === "ssh" ? there.map(quoted) : there;

@@ -30,11 +30,11 @@ export interface TensorRtFacts {
 }
 
 /** @throws ArgumentError ERR_OPTION, ERR_RANKS */
-export function checkBuild({ dtype, ranks }: { dtype: DType; ranks: number }): void {
+export function checkBuild({ dtype, ranks }: { dtype: DType | undefined; ranks: number }): void {
   if (dtype === "int8") {
     throw new ArgumentError(
       "ERR_OPTION",
-      '`dtype` "int8" is for backend "cpu"; a tensorrt engine is "bfloat16" or "float32"',
+      '`dtype` "int8" is for backend "cpu"; a tensorrt engine is "bfloat16", "float16" or "float32"',
     );
   }
   if (ranks > mostRanks) {

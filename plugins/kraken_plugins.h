@@ -59,8 +59,8 @@ typedef struct kraken_communicator_options {
 
 /* On the device that is current; the thread may then use another. */
 kraken_communicator* kraken_communicator_create(const kraken_communicator_options* options);
-/* When no work of any rank is in flight, and no execution context that was bound to it is left. Null:
- * nothing. */
+/* When no work of any rank is in flight, and neither an execution context that was bound to it is left nor a
+ * CUDA graph that captured one: NCCL waits for the latter, of all ranks of the process. Null: nothing. */
 void kraken_communicator_destroy(kraken_communicator* communicator);
 /* 0 while all is well; else kraken_plugins_last_error() says what was lost. Ask after a step has been waited
  * for. */
@@ -155,8 +155,9 @@ int32_t kraken_shortlists_enqueue(kraken_communicator* communicator, const krake
  *   context = engine->createExecutionContext(…);
  *   plugins = kraken_unbind();
  *
- * unbind returns how many plugins were attached in between, whatever their kind: as many as the engine has,
- * or it was built elsewhere than on this thread and would silently compute without its peers and its past. */
+ * unbind returns how many plugins were attached in between, whatever their kind: at least as many as the
+ * engine has layers of them (TensorRT may attach one for each optimization profile), or it was built
+ * elsewhere than on this thread and would silently compute without its peers and its past. */
 typedef struct kraken_binding {
   kraken_communicator* communicator; /* null: plugins exchange nothing */
   kraken_kv_cache* kv_cache;         /* null: attention is over the step's own tokens */

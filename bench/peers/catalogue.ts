@@ -80,7 +80,7 @@ const pytorch = (compiled: boolean): Kind => ({
 
 const kinds: Record<Runtime, Kind> = {
   "kraken-engine": {
-    dtypes: ["bfloat16", "float32", "int8"],
+    dtypes: ["bfloat16", "float16", "float32", "int8"],
     models: all,
     install: async () => {},
     prepare: async (artifacts, dtype) => ({

@@ -18,7 +18,12 @@ import { randomNumbers } from "../report/statistics.js";
 import type { Variant } from "./grid.js";
 
 /** Of ‖Δ‖ / ‖reference‖ over all logits: the bounds that docs/architecture.md promises. */
-export const tolerances: Record<DType, number> = { float32: 1e-5, bfloat16: 2e-2, int8: 4e-2 };
+export const tolerances: Record<DType, number> = {
+  float32: 1e-5,
+  bfloat16: 2e-2,
+  float16: 2e-2,
+  int8: 4e-2,
+};
 
 export interface Check {
   layers: number;

@@ -135,7 +135,10 @@ function variantsOf(contenders: readonly Contender[], ranks: number, settings: S
 
 /** Weights packed, weights mapped from their files, and keys and values. */
 function bytesNeeded(plan: BuildPlan, tokens: number): number {
-  return plan.perRank.reduce((sum, rank) => sum + 1.2 * rank.weightBytes + rank.kvBytesPerToken * tokens, 0);
+  return plan.perRank.reduce(
+    (sum, rank) => sum + rank.loadedWeightBytes + 0.2 * rank.weightBytes + rank.kvBytesPerToken * tokens,
+    0,
+  );
 }
 
 async function settingOf(

@@ -27,6 +27,8 @@ export interface ThroughputSettings {
   outputTokens: number;
   maxBatchSize: number;
   link: string;
+  /** "a:1,b:1"; null: all ranks here. */
+  hosts: string | null;
   backend: string;
   threads: number;
   seed: number;

@@ -12,7 +12,7 @@ import { integerOption, optionError } from "../options.js";
 import { type Arrival, arrivalTimes, parseGoodput } from "./arrivals.js";
 import { Checker, failureOf } from "./check.js";
 import type { Environment } from "./document.js";
-import { EngineSet } from "./engines.js";
+import { EngineSet, placesOf } from "./engines.js";
 import { planGrid, type Setting, type Variant } from "./grid.js";
 import { randomPrompts } from "./measure.js";
 import { type BenchOptions, resolveBench, type Settings } from "./options.js";
@@ -31,6 +31,8 @@ type Shared =
   | "dtype"
   | "backend"
   | "link"
+  | "hosts"
+  | "launchAgent"
   | "threads"
   | "ways"
   | "layersFraction"
@@ -76,10 +78,10 @@ export async function planThroughput(options: ThroughputOptions): Promise<Throug
   const batch = integerOption("maxBatchSize", maxBatchSize, { min: 1, max: 4096, fallback: 8 });
   const grid = resolveBench("prefill", { ...rest, context: [context], outputTokens, batch: [batch] });
   const { list } = await planGrid(grid);
-  const { models, link, backend, threads, seed } = grid;
+  const { models, link, hosts, backend, threads, seed } = grid;
   return {
     settings: {
-      ...{ models, link, backend, threads, seed, context, outputTokens, arrival },
+      ...{ models, link, hosts, backend, threads, seed, context, outputTokens, arrival },
       requests: integerOption("requests", requests, { min: 1, max: 1_000_000, fallback: 64 }),
       rates: [...new Set(rates)],
       maxBatchSize: batch,
@@ -197,7 +199,10 @@ class ThroughputGrid {
         const directory = join(root, String(index));
         await mkdir(directory);
         const engines = new EngineSet(directory, setting, this.plan.grid);
-        const checker = new Checker(directory, setting.dtype, this.plan.grid.backend);
+        const { grid } = this.plan;
+        const checker = new Checker(directory, setting.dtype, grid.backend, (ranks) =>
+          placesOf({ ranks }, grid),
+        );
         for (const variant of setting.variants.filter(({ role }) => role === "main")) {
           await this.#variant(setting, variant, engines, checker);
         }

@@ -75,9 +75,12 @@ export interface TrtLlmConfig {
   };
 }
 
+/** Its attention kernels for whole prompts, which alone can compute one in chunks, have no float32. */
+export const fusesPrompts = (dtype: DType): boolean => dtype !== "float32";
+
 /** @throws ArgumentError ERR_OPTION naming the option */
-export function trtllmLimits(options: TrtLlmLimitOptions, steps: StepLimits): TrtLlmLimits {
-  const { maxSequenceLength } = steps;
+export function trtllmLimits(options: TrtLlmLimitOptions, steps: StepLimits, dtype: DType): TrtLlmLimits {
+  const { maxSequenceLength, maxStepTokens } = steps;
   const maxInputLength = integerOption("maxInputLength", options.maxInputLength, {
     min: 1,
     fallback: Math.max(1, maxSequenceLength - 1),
@@ -88,6 +91,13 @@ export function trtllmLimits(options: TrtLlmLimitOptions, steps: StepLimits): Tr
       `\`maxInputLength\` must be less than the longest sequence (${maxSequenceLength}), which counts the output too; got ${maxInputLength}`,
     );
   }
+  if (!fusesPrompts(dtype) && maxInputLength > maxStepTokens) {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      `a ${dtype} engine of backend "tensorrt-llm" computes a prompt in one step: \`maxStepTokens\` (${maxStepTokens}) must ` +
+        `be at least \`maxInputLength\` (${maxInputLength})`,
+    );
+  }
   return {
     ...steps,
     maxInputLength,
@@ -96,11 +106,14 @@ export function trtllmLimits(options: TrtLlmLimitOptions, steps: StepLimits): Tr
 }
 
 /** @throws ArgumentError ERR_OPTION for what its engines cannot be */
-export function checkTrtLlmBuild(options: { dtype: DType; communication: "none" | undefined }): void {
+export function checkTrtLlmBuild(options: {
+  dtype: DType | undefined;
+  communication: "none" | undefined;
+}): void {
   if (options.dtype === "int8") {
     throw new ArgumentError(
       "ERR_OPTION",
-      '`dtype` "int8" is for backend "cpu"; a tensorrt-llm engine is "bfloat16" or "float32"',
+      '`dtype` "int8" is for backend "cpu"; a tensorrt-llm engine is "bfloat16", "float16" or "float32"',
     );
   }
   if (options.communication !== undefined) {
@@ -153,8 +166,7 @@ export function trtllmConfig(
 ): TrtLlmConfig {
   const ways = waysOf(config);
   const headSize = paddedHeadDim(config.headDim);
-  // Its attention kernels for whole prompts have no float32.
-  const fused = dtype !== "float32";
+  const fused = fusesPrompts(dtype);
   const { positions } = config;
   const rows = limits.gatherContextLogits ? limits.maxStepTokens : limits.maxBatchSize;
   return {

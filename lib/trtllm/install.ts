@@ -1,6 +1,6 @@
 /**
- * Where TensorRT-LLM is on this machine: what TENSORRT_LLM_ROOT names, else the Python package that `pip show` knows.
- * Only looks: nothing of it is loaded into this process.
+ * Where TensorRT-LLM is on this machine: what TENSORRT_LLM_ROOT names, else the Python package that `pip show` knows; and
+ * its C++ headers, which that package does not have. Only looks: nothing of it is loaded into this process.
  */
 import { execFile } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -10,9 +10,8 @@ import { RuntimeError } from "../errors.js";
 
 export interface TrtLlmInstall {
   version: string;
-  /** The folder of the Python package: include/, libs/. */
+  /** The folder of the Python package: libs/ among others. */
   root: string;
-  include: string;
   /** libtensorrt_llm.so. */
   library: string;
   /** Folders with its libraries and with those they need. */
@@ -59,7 +58,10 @@ function versionOf(root: string): string {
   const text = existsSync(file) ? readFileSync(file, "utf8") : "";
   const version = /__version__\s*=\s*["']([^"']+)/.exec(text)?.[1];
   if (version) return version;
-  throw new RuntimeError("ERR_BACKEND_UNAVAILABLE", `TENSORRT_LLM_ROOT (${root}) has no version.py: ${hint}`);
+  throw new RuntimeError(
+    "ERR_BACKEND_UNAVAILABLE",
+    `${root} has no version.py that says which it is: ${hint}`,
+  );
 }
 
 /** Beside the package: PyTorch's libraries, NVIDIA's, TensorRT's. */
@@ -77,14 +79,46 @@ export async function findTrtLlm(environment: NodeJS.ProcessEnv = process.env): 
   const named = environment.TENSORRT_LLM_ROOT;
   const { root, version } = named ? { root: named, version: versionOf(named) } : await rootByPip(environment);
   checkVersion(version);
-  const include = join(root, "include");
   const library = join(root, "libs", "libtensorrt_llm.so");
-  for (const path of [join(include, "tensorrt_llm", "executor", "executor.h"), library]) {
-    if (existsSync(path)) continue;
+  if (!existsSync(library)) {
     throw new RuntimeError(
       "ERR_BACKEND_UNAVAILABLE",
-      `TensorRT-LLM ${version} is incomplete, ${path} is missing: ${hint}`,
+      `TensorRT-LLM ${version} is incomplete, ${library} is missing: ${hint}`,
     );
   }
-  return { version, root, include, library, libraryPath: [join(root, "libs"), ...neighbours(root)] };
+  return { version, root, library, libraryPath: [join(root, "libs"), ...neighbours(root)] };
+}
+
+const header = join("tensorrt_llm", "executor", "executor.h");
+/** Where NVIDIA's container images have them. */
+const containerHeaders = "/app/tensorrt_llm/include";
+
+/**
+ * The folder of its C++ headers: what TENSORRT_LLM_INCLUDE names, as cpp/include of a clone, else where a package or a
+ * container image has them.
+ * @throws RuntimeError ERR_BACKEND_UNAVAILABLE: none there, or those of another release
+ */
+export function findTrtLlmHeaders(
+  { root, version }: TrtLlmInstall,
+  { TENSORRT_LLM_INCLUDE: named }: NodeJS.ProcessEnv = process.env,
+): string {
+  const found = (named ? [named] : [join(root, "include"), containerHeaders]).find((folder) =>
+    existsSync(join(folder, header)),
+  );
+  if (found === undefined) {
+    throw new RuntimeError(
+      "ERR_BACKEND_UNAVAILABLE",
+      `TensorRT-LLM's C++ headers (${header}) ${named ? `are not in TENSORRT_LLM_INCLUDE (${named})` : "were not found"}: the ` +
+        `Python package has none; clone its sources at v${version} and name their cpp/include in TENSORRT_LLM_INCLUDE ` +
+        "(docs/tensorrt-llm.md)",
+    );
+  }
+  const clone = join(found, "..", "..", "tensorrt_llm");
+  const other = existsSync(join(clone, "version.py")) ? versionOf(clone) : version;
+  if (other === version) return found;
+  throw new RuntimeError(
+    "ERR_BACKEND_UNAVAILABLE",
+    `the headers in ${found} are TensorRT-LLM ${other}'s, and ${version} is installed: their interface differs; check ` +
+      `out v${version} there`,
+  );
 }

@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { RuntimeError } from "../errors.js";
 import type { NativeWorker } from "../native.js";
-import { findTrtLlm, type TrtLlmInstall } from "./install.js";
+import { findTrtLlm, findTrtLlmHeaders, type TrtLlmInstall } from "./install.js";
 
 const run = promisify(execFile);
 const remedy = "`kraken doctor --build-trtllm` builds it";
@@ -100,7 +100,7 @@ function cudaInclude({ root }: TrtLlmInstall, environment: NodeJS.ProcessEnv): s
 
 /**
  * Builds it with cmake, and says where it is.
- * @throws RuntimeError ERR_BACKEND_UNAVAILABLE: no TensorRT-LLM 1.2.x, no CUDA headers, no MPI, or it does not compile
+ * @throws RuntimeError ERR_BACKEND_UNAVAILABLE: no TensorRT-LLM 1.2.x, no headers of it or of CUDA, no MPI, or it does not compile
  */
 export async function buildTrtLlmWorker(
   worker: NativeWorker,
@@ -111,8 +111,9 @@ export async function buildTrtLlmWorker(
   // lib/trtllm/ in a clone, dist/trtllm/ in the package.
   const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
   const source = join(root, "native", "backend", "trtllm");
-  const headers = readsCuda(install) ? [`-DTRTLLM_CUDA_INCLUDE=${cudaInclude(install, environment)}`] : [];
-  const defines = [`-DTRTLLM_INCLUDE=${install.include}`, `-DTRTLLM_LIBRARY=${install.library}`, ...headers];
+  const include = findTrtLlmHeaders(install, environment);
+  const cuda = readsCuda(include) ? [`-DTRTLLM_CUDA_INCLUDE=${cudaInclude(install, environment)}`] : [];
+  const defines = [`-DTRTLLM_INCLUDE=${include}`, `-DTRTLLM_LIBRARY=${install.library}`, ...cuda];
   await mkdir(directory, { recursive: true });
   const limits = { maxBuffer: 64 << 20, env: environment };
   try {
@@ -132,6 +133,6 @@ export async function buildTrtLlmWorker(
 }
 
 /** The real headers do; those of a double do not. */
-function readsCuda({ root }: TrtLlmInstall): boolean {
-  return existsSync(join(root, "include", "tensorrt_llm", "common", "assert.h"));
+function readsCuda(include: string): boolean {
+  return existsSync(join(include, "tensorrt_llm", "common", "assert.h"));
 }

@@ -39,9 +39,10 @@ Napi::Value plan(const Napi::CallbackInfo& info) {
     for (int rank = 0; rank < count; ++rank) {
       const Graph graph = backend.as_run(build_graph(config, {rank, count, true}));
       const size_t block_bytes = backend.kv_block_bytes(graph, dtype);
-      const size_t element = dtype == DType::Int8 ? size_of(DType::BFloat16) : size_of(dtype);
+      const size_t stored = rank_bytes(graph, dtype), element = size_of(backend.compute_dtype(dtype));
       Napi::Object entry = Napi::Object::New(env);
-      entry.Set("weightBytes", static_cast<double>(rank_bytes(graph, dtype)));
+      entry.Set("weightBytes", static_cast<double>(stored));
+      entry.Set("loadedWeightBytes", static_cast<double>(loaded_weight_bytes(backend, dtype, stored)));
       entry.Set("kvBytesPerToken", static_cast<double>(block_bytes / static_cast<size_t>(block)));
       entry.Set("kvCacheBytes", static_cast<double>(block_bytes) * static_cast<double>(blocks));
       entry.Set("activationBytes", static_cast<double>(activation_bytes(graph, tokens, rows, element)));

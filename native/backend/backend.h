@@ -127,6 +127,8 @@ class Backend {
   virtual Capability capability() const = 0;
   // The Graph in the sizes it is run in, where the backend pads. The calls below take that one.
   virtual Graph as_run(Graph graph) const { return graph; }
+  // What an engine of that dtype computes in: that of its activations.
+  virtual DType compute_dtype(DType engine) const { return engine == DType::Int8 ? DType::BFloat16 : engine; }
   // Tokens per KV block, and bytes of one block on the given rank (all layers).
   virtual int kv_block_tokens() const = 0;
   virtual size_t kv_block_bytes(const Graph& graph, DType dtype) const = 0;
@@ -144,6 +146,9 @@ class Backend {
 // stub whose capability() says why and whose compile() throws ERR_BACKEND_UNAVAILABLE.
 const Backend& find_backend(const std::string& name);
 std::vector<const Backend*> all_backends();
+
+// Bytes that the stored weights of an engine take when they are loaded: more where they are widened.
+size_t loaded_weight_bytes(const Backend& backend, DType engine, size_t stored);
 
 // Implemented by backend/<name>/ or its stub, chosen by CMake.
 const Backend& cpu_backend();

@@ -31,5 +31,9 @@ inline uint16_t float_to_bfloat16(float value) {
 float float16_to_float(uint16_t bits);
 // Round to nearest, ties to even; what is too large becomes infinite, NaN stays NaN.
 uint16_t float_to_float16(float value);
+// The same of many. Returns whether all of them are finite in float16.
+bool floats_to_float16(const float* values, size_t count, uint16_t* out);
+// For messages: the first of `values` that float16 cannot hold, and what it can.
+std::string beyond_float16(const float* values, size_t count);
 
 }  // namespace kraken

@@ -8,14 +8,21 @@
 #include <span>
 #include <string>
 
+#include "comm/addends.h"
+
 namespace kraken {
 
 // A started exchange. Tickets of one rank are consecutive: the n-th start of every rank belongs together.
 using Ticket = uint64_t;
 
-// float32 matrices [rows, width], dense, whose sum in this order is S_e. The order is the same on every rank,
-// so every rank computes bit-identical sums. May be read until this rank calls start(ticket + kMaxInFlight).
-using Addends = std::span<const float* const>;
+// What an exchange gave, not yet added up. May be read until this rank calls start(ticket + kMaxInFlight).
+struct Exchanged {
+  // S_e: the same values in the same order on every rank, which makes their sums the same bits.
+  Addends sum;
+  // S_e again, for who takes his own part out: where other ranks' parts come separately, this rank's own are
+  // as they were handed to start(), not as they are rounded for a network. Leaving one out is exact then.
+  Addends join;
+};
 
 class Communicator {
  public:
@@ -37,7 +44,7 @@ class Communicator {
 
   // Blocks until S of that ticket may be read. Tickets are waited for in order, each once.
   // Throws ERR_RANK_LOST after abort().
-  virtual Addends wait(Ticket ticket) = 0;
+  virtual Exchanged wait(Ticket ticket) = 0;
 
   // Collects column slices: part is [rows, columns] of this rank, placed at column `begin` of full [rows,
   // total]. `full` is complete on rank 0 when this returns there; other ranks pass the same pointer if they

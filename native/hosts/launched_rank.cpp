@@ -62,8 +62,10 @@ LaunchedRank::LaunchedRank(const std::vector<std::string>& command, const std::s
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, theirs.get(), STDIN_FILENO);
-  // What it prints must not mix with a program's own output.
+  // What it prints must not mix with a program's own output. Node closes its standard files on exec: this one
+  // stays open, since ssh says there what is wrong.
   posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
 
   // A process group of its own: Ctrl-C is for us to handle, and what it starts here can be ended with it.
   // Node ignores some signals, and its threads block others; both would be inherited.
@@ -108,8 +110,11 @@ std::string LaunchedRank::fate() const {
   if (!reaped_) return name_ + " runs";
   if (WIFSIGNALED(status_)) return name_ + " was ended by signal " + std::to_string(WTERMSIG(status_));
   const int code = WEXITSTATUS(status_);
-  return name_ + " ended with exit code " + std::to_string(code) +
-         (code == 126 || code == 127 ? ": the command was not found there, or may not be run" : "");
+  const char* meaning = "";
+  if (code == 126 || code == 127) meaning = ": the command was not found there, or may not be run";
+  if (code == 255 && name_ == "ssh")
+    meaning = ": no connection, and its own message says why (standard error)";
+  return name_ + " ended with exit code " + std::to_string(code) + meaning;
 }
 
 void LaunchedRank::end(milliseconds patience) {

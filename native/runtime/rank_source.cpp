@@ -32,9 +32,9 @@ ModelSizes sizes_without_ranks(const ModelConfig& model, const Backend& backend)
 }
 
 void add_rank(ModelSizes& sizes, const RankSource& source, const Backend& backend, DType dtype,
-              size_t weight_bytes) {
+              size_t file_bytes) {
   sizes.kv_block_bytes += backend.kv_block_bytes(source.graph, dtype);
-  sizes.weight_bytes += weight_bytes;
+  sizes.weight_bytes += loaded_weight_bytes(backend, dtype, file_bytes);
 }
 
 RankModelFactory make_rank_factory(const Backend& backend, std::shared_ptr<RankSource> source,

@@ -25,7 +25,7 @@ const Backend& available_backend(const std::string& name);
 // Of no rank yet: add_rank() makes them those of some.
 ModelSizes sizes_without_ranks(const ModelConfig& model, const Backend& backend);
 void add_rank(ModelSizes& sizes, const RankSource& source, const Backend& backend, DType dtype,
-              size_t weight_bytes);
+              size_t file_bytes);
 
 // Throws ERR_ABORTED soon after `cancelled` becomes true.
 RankModelFactory make_rank_factory(const Backend& backend, std::shared_ptr<RankSource> source,

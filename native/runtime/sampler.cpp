@@ -20,8 +20,10 @@ constexpr float kLikelyShare = 0.02f;
 constexpr size_t kMostLikely = 1024;
 
 [[noreturn]] void refuse_logits() {
-  throw Error("ERR_CHECKPOINT_VALUES",
-              "the model computed logits that are not finite numbers: its weights or activations overflow");
+  throw Error(
+      "ERR_CHECKPOINT_VALUES",
+      "the model computed logits that are not finite numbers: its weights or activations overflow; in "
+      "float16 they may fit bfloat16");
 }
 
 double checked_log_sum_exp(std::span<const float> logits) {

@@ -106,7 +106,17 @@ class OutputFile {
 };
 
 const char* safetensors_name(DType dtype) {
-  return dtype == DType::Float32 ? "F32" : dtype == DType::Int8 ? "I8" : "BF16";
+  switch (dtype) {
+    case DType::Float32:
+      return "F32";
+    case DType::Float16:
+      return "F16";
+    case DType::BFloat16:
+      return "BF16";
+    case DType::Int8:
+      return "I8";
+  }
+  internal_error("dtype out of range");
 }
 
 std::string header_of(const std::vector<StoredTensor>& tensors) {
@@ -129,7 +139,8 @@ class ElementWriter {
                 const std::function<void(uint64_t)>& advance)
       : file_(file), tensor_(tensor), offset_(offset), advance_(advance) {}
 
-  void write(const float* values, int64_t count) {
+  // `source`: of the checkpoint, for messages.
+  void write(const float* values, int64_t count, const std::string& source) {
     const auto n = static_cast<size_t>(count);
     if (tensor_.dtype == DType::Float32) {
       append(values, n * sizeof(float));
@@ -142,7 +153,12 @@ class ElementWriter {
       append(rows_.data(), n);
     } else {
       rounded_.resize(n);
-      std::ranges::transform(values, values + count, rounded_.begin(), float_to_bfloat16);
+      if (tensor_.dtype == DType::BFloat16) {
+        std::ranges::transform(values, values + count, rounded_.begin(), float_to_bfloat16);
+      } else if (!floats_to_float16(values, n, rounded_.data())) {
+        throw Error("ERR_OPTION", "`dtype` \"float16\" cannot hold " + source + ", which has a " +
+                                      beyond_float16(values, n) + "; use \"bfloat16\"");
+      }
       append(rounded_.data(), n * sizeof(uint16_t));
     }
   }
@@ -177,7 +193,7 @@ void write_elements(const WeightSpec& weight, const TensorSources& sources, Elem
     while (written < end) {
       const int64_t count = std::min(end - written, most);
       std::fill_n(buffer.begin(), count, 0.0f);
-      out.write(buffer.data(), count);
+      out.write(buffer.data(), count, weight.name);
       written += count;
     }
   };
@@ -188,7 +204,7 @@ void write_elements(const WeightSpec& weight, const TensorSources& sources, Elem
     for (int64_t first = 0; first < size; first += most) {
       const int64_t count = std::min(size - first, most);
       read_piece(source, piece, first, count, buffer.data());
-      out.write(buffer.data(), count);
+      out.write(buffer.data(), count, piece.source);
     }
     release(source);
     written += size;
@@ -206,7 +222,6 @@ uint64_t rank_bytes(const Graph& graph, DType dtype) {
 
 void write_rank_file(const Graph& graph, const TensorSources& sources, DType dtype, const std::string& path,
                      const std::function<void(uint64_t)>& advance) {
-  KRAKEN_CHECK(dtype != DType::Float16);
   const std::vector<StoredTensor> tensors = stored_tensors(graph, dtype);
   OutputFile file(path);
   const std::string header = header_of(tensors);

@@ -11,10 +11,11 @@
 
 namespace kraken {
 
-// Bytes of the weights a rank stores. Throws ERR_OPTION when the dtype cannot hold them.
+// Bytes of the weights a rank stores. Throws ERR_OPTION when the dtype cannot hold such rows.
 uint64_t rank_bytes(const Graph& graph, DType dtype);
 
-// `advance(bytes)` is called after every buffer. Throws ERR_IO and what reading throws.
+// `advance(bytes)` is called after every buffer. Throws ERR_IO, ERR_OPTION when the dtype cannot hold a
+// value, and what reading throws.
 void write_rank_file(const Graph& graph, const TensorSources& sources, DType dtype, const std::string& path,
                      const std::function<void(uint64_t bytes)>& advance);
 

@@ -16,7 +16,10 @@ class DeviceMemory {
  public:
   explicit DeviceMemory(int64_t bytes) {
     check_cuda(cudaMalloc(&data_, static_cast<size_t>(bytes)), "allocating exchange buffers");
-    if (const cudaError_t error = cudaMemset(data_, 0, static_cast<size_t>(bytes)); error != cudaSuccess) {
+    cudaError_t error = cudaMemset(data_, 0, static_cast<size_t>(bytes));
+    // It does not wait for itself, and neither do the streams and peers that use the memory next.
+    if (error == cudaSuccess) error = cudaDeviceSynchronize();
+    if (error != cudaSuccess) {
       cudaFree(data_);
       check_cuda(error, "clearing exchange buffers");
     }

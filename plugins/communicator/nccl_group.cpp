@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "common/error.h"
@@ -148,9 +149,16 @@ void NcclGroup::all_reduce(kernels::DType dtype, int64_t count, const void* in, 
 void NcclGroup::abort(int32_t lost_rank) noexcept {
   const std::lock_guard lock(mutex_);
   if (aborted_) return;
-  if (comm_ != nullptr) library().comm_abort(comm_);
   aborted_ = true;
   lost_rank_ = lost_rank;
+  if (comm_ == nullptr) return;
+  // It ends what is in flight at once, then waits until no graph that captured NCCL's kernels is left: not
+  // here, where those must be told that have the graphs.
+  try {
+    aborting_ = std::jthread([comm = comm_] { library().comm_abort(comm); });
+  } catch (const std::system_error&) {
+    library().comm_abort(comm_);
+  }
 }
 
 std::string NcclGroup::failure() const {

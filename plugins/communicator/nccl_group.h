@@ -5,6 +5,7 @@
 #include <chrono>
 #include <mutex>
 #include <string>
+#include <thread>
 
 #include "communicator/nccl_api.h"
 #include "communicator/rendezvous.h"
@@ -25,7 +26,7 @@ class NcclGroup {
   NcclGroup& operator=(const NcclGroup&) = delete;
 
   void all_reduce(kernels::DType dtype, int64_t count, const void* in, void* out, cudaStream_t stream) const;
-  // From any thread: ends what is in flight. −1: nobody knows who was lost.
+  // From any thread: ends what is in flight, and does not wait for it. −1: nobody knows who was lost.
   void abort(int32_t lost_rank) noexcept;
   std::string failure() const;
   static std::string version();
@@ -41,6 +42,7 @@ class NcclGroup {
   nccl::Comm comm_ = nullptr;
   bool aborted_ = false;
   int32_t lost_rank_ = -1;
+  std::jthread aborting_;  // joined before all else goes
 };
 
 }  // namespace kraken::plugins

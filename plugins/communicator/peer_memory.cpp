@@ -43,6 +43,7 @@ PeerMemory::PeerMemory(const Rendezvous& rendezvous, const Layout& layout, bool 
       bases_(static_cast<size_t>(ranks_), nullptr) {
   layout_.capacity = round_up(layout.capacity, kAlignment);
   const int64_t bytes = flag_bytes() + 2 * layout_.pairs * layout_.capacity;
+  check_cuda(cudaGetDevice(&device_), "asking for the current device");
   // Ahead of time: when it is needed, the device may be full of kernels that wait.
   cudaStream_t stream = nullptr;
   check_cuda(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, 0), "creating a stream");
@@ -76,11 +77,9 @@ void PeerMemory::exchange_handles(const Rendezvous& rendezvous) {
   Card mine;
   mine.process = process_identity();
   mine.base = own_->data();
-  check_cuda(cudaGetDevice(&mine.device), "asking for the current device");
+  mine.device = device_;
   // Fails where IPC is forbidden (some containers); only ranks of other processes mind.
   if (cudaIpcGetMemHandle(&mine.handle, own_->data()) != cudaSuccess) cudaGetLastError();
-  // The flags must be zero before a peer's first kernel, hence before the ranks meet.
-  check_cuda(cudaDeviceSynchronize(), "clearing exchange buffers");
 
   const std::vector<Card> cards = rendezvous.gather(mine);
   std::string own_problem;
@@ -116,7 +115,12 @@ PeerMemory::~PeerMemory() {
 
 void PeerMemory::abort(int32_t flag_set, uint32_t lost) const {
   auto* flags = reinterpret_cast<kernels::Flags*>(bases_[rank_]) + flag_set;
+  // The caller's own device may be the one that broke, and then takes no calls.
+  int before = device_;
+  cudaGetDevice(&before);
+  cudaSetDevice(device_);
   cudaMemcpyAsync(&flags->lost, &lost, sizeof lost, cudaMemcpyHostToDevice, aborts_.get());
+  cudaSetDevice(before);
 }
 
 kernels::PeerBuffers PeerMemory::buffers(int32_t pair, int32_t flag_set) const {

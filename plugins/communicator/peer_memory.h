@@ -44,6 +44,7 @@ class PeerMemory {
   int64_t flag_bytes() const;
 
   int32_t rank_, ranks_;
+  int device_ = 0;
   Layout layout_;
   std::string multicast_problem_;
   std::unique_ptr<MulticastMemory> multicast_;

@@ -76,7 +76,8 @@ __device__ __forceinline__ void for_each_share(int ranks, int64_t vectors, Visit
 }
 
 // reduce(at): makes vector `at` of all receive buffers, for the vectors of this rank's share.
-template <typename T, typename Reduce>
+// kByMulticast: through multicast addresses.
+template <typename T, bool kByMulticast, typename Reduce>
 __device__ __forceinline__ void reduce_and_gather(const AllReduceArguments& arguments,
                                                   const PeerBuffers& peers, Reduce reduce) {
   constexpr int N = kPer16<T>;
@@ -87,10 +88,10 @@ __device__ __forceinline__ void reduce_and_gather(const AllReduceArguments& argu
     T* send = static_cast<T*>(peers.send[peers.rank]);
     for_each_share(peers.ranks, vectors, [&](int64_t at) { stage(arguments, send, at); });
   }
-  if (!meet_peers(peers, ++epoch)) return;
+  if (!meet_peers<kByMulticast>(peers, ++epoch)) return;
   const Share own = share_of(peers.rank, peers.ranks, vectors);
   for_each_vector(own.begin, own.end, reduce);
-  if (!meet_peers(peers, ++epoch)) return;
+  if (!meet_peers<kByMulticast>(peers, ++epoch)) return;
   const T* receive = static_cast<const T*>(peers.receive[peers.rank]);
   T* output = static_cast<T*>(arguments.output);
   if (output != receive) {
@@ -105,7 +106,7 @@ template <typename T>
 __global__ void __launch_bounds__(kMaxAllReduceThreads)
     two_shot_kernel(AllReduceArguments arguments, PeerBuffers peers) {
   constexpr int N = kPer16<T>;
-  reduce_and_gather<T>(arguments, peers, [&](int64_t at) {
+  reduce_and_gather<T, false>(arguments, peers, [&](int64_t at) {
     const Vector<T> sum = sum_of_ranks<T>(peers, 0, at * N, arguments.count);
     for (int i = 0; i < peers.ranks; ++i) {
       const int rank = (peers.rank + i) % peers.ranks;  // each begins elsewhere: no link is everyone's first
@@ -117,7 +118,7 @@ __global__ void __launch_bounds__(kMaxAllReduceThreads)
 template <typename T>
 __global__ void __launch_bounds__(kMaxAllReduceThreads)
     multimem_kernel(AllReduceArguments arguments, PeerBuffers peers) {
-  reduce_and_gather<T>(arguments, peers, [&](int64_t at) {
+  reduce_and_gather<T, true>(arguments, peers, [&](int64_t at) {
     const uint4 sum = multimem_load_sum<T>(static_cast<const uint4*>(peers.multicast_send) + at);
     multimem_store(static_cast<uint4*>(peers.multicast_receive) + at, sum);
   });

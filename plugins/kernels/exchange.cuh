@@ -54,7 +54,9 @@ __device__ __forceinline__ bool await(const PeerBuffers& peers, uint32_t* counte
 
 // A barrier of this block with the same block of the other ranks. What any thread of the blocks wrote before
 // it can be read by all of them behind it. Threads 0 … ranks-1 serve a peer each. `epoch` counts the barriers
-// of this block; the last one's value is left in epoch[block] by leave_barriers.
+// of this block; the last one's value is left in epoch[block] by leave_barriers. kOtherAddress: what was
+// written before is read behind it through a multicast address, or the other way round.
+template <bool kOtherAddress = false>
 __device__ __forceinline__ bool meet_peers(const PeerBuffers& peers, uint32_t epoch) {
   __syncthreads();
   bool met = true;
@@ -62,6 +64,7 @@ __device__ __forceinline__ bool meet_peers(const PeerBuffers& peers, uint32_t ep
   if (peer < peers.ranks) {
     store_release_system(&peers.flags[peer]->arrived[blockIdx.x][peers.rank], epoch);
     met = await(peers, &own_flags(peers).arrived[blockIdx.x][peer], epoch, peer);
+    if (kOtherAddress) fence_between_addresses();
   }
   return __syncthreads_and(met) != 0;
 }

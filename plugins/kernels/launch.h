@@ -29,8 +29,8 @@ cudaError_t dispatch(DType dtype, Launch&& launch) {
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch_with_memory(void (*kernel)(Parameters...), dim3 grid, unsigned int threads, size_t bytes,
                                cudaStream_t stream, Arguments&&... arguments) {
-  constexpr size_t kWithoutAsking = 48 * 1024;
-  if (bytes > kWithoutAsking) {
+  // 48 KiB need no asking, but the kernel's static memory takes part of them: how much, the compiler knows.
+  if (bytes > 0) {
     const cudaError_t error =
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
     if (error != cudaSuccess) return error;

@@ -31,6 +31,12 @@ __device__ __forceinline__ uint32_t load_relaxed_system(uint32_t* address) {
   return value;
 }
 
+// Between accesses to the same memory through different addresses, such as a multicast address and a plain
+// one: barriers and flags order only what goes through the same (PTX ISA, proxies).
+__device__ __forceinline__ void fence_between_addresses() {
+  asm volatile("fence.proxy.alias;" ::: "memory");
+}
+
 // Loads of memory that a peer has written during this kernel. Relaxed at system scope, so that the compiler
 // cannot turn them into loads through the non-coherent cache.
 __device__ __forceinline__ uint4 load_peer16(const void* address) {

@@ -10,6 +10,7 @@ class Budget {
   explicit Budget(double seconds)
       : end_(Clock::now() +
              std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds))) {}
+  double left() const { return std::chrono::duration<double>(end_ - Clock::now()).count(); }
   bool is_over() const { return Clock::now() >= end_; }
 
  private:

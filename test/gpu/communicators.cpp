@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "communicator/make_communicator.h"
+#include "ranks.h"
 
 namespace kraken::test {
 
@@ -62,8 +63,7 @@ std::unique_ptr<plugins::DeviceCommunicator> make_communicator(int rank, int ran
 }
 
 int device_count() {
-  int devices = 0;
-  KRAKEN_CUDA(cudaGetDeviceCount(&devices));
+  static const int devices = usable_devices();
   return devices;
 }
 

@@ -36,6 +36,7 @@ std::unique_ptr<plugins::DeviceCommunicator> make_communicator(int rank, int ran
                                                                const CommunicatorOptions& options,
                                                                AllGather all_gather);
 
+// Of those that ranks are dealt to.
 int device_count();
 int device_of(int rank);
 

@@ -14,7 +14,7 @@ import {
 } from "../../lib/index.js";
 import type { Check } from "./engine-report.js";
 
-export type Dtype = "float32" | "bfloat16";
+export type Dtype = "float32" | "bfloat16" | "float16";
 
 export interface Wanted {
   backend: string;
@@ -32,11 +32,12 @@ export interface Answers {
 
 /**
  * Of ‖Δ‖ / ‖logits‖. The bounds of docs/architecture.md are from exact arithmetic; two float32 engines are each as far
- * from it, in other directions. Beside bfloat16 the reference's own error is nothing.
+ * from it, in other directions. Beside 16 bits the reference's own error is nothing.
  */
 export const allowed: Record<Dtype, number> = {
   float32: 2 * tolerances.float32,
   bfloat16: tolerances.bfloat16,
+  float16: tolerances.float16,
 };
 
 const outputTokens = 16;
@@ -103,7 +104,7 @@ const others = (actual: readonly number[] | undefined, expected: readonly number
   expected.filter((token, i) => token !== actual?.[i]).length;
 
 /**
- * Tokens are compared in float32 alone: rounding to bfloat16 may decide between two nearly as likely. In float32 a draw
+ * Tokens are compared in float32 alone: rounding to 16 bits may decide between two nearly as likely. In float32 a draw
  * may do so, too, where two backends' logits differ by 1e-5 and it falls between them: rare, and the seeds are fixed.
  */
 export function compare(actual: Answers, expected: Answers, dtype: Dtype): Check[] {

@@ -92,8 +92,8 @@ class Run {
     for (const [index, { name, of }] of models.entries()) {
       const directory = await mkdtemp(join(this.directory, `model${index}-`));
       let expected: Answers | undefined;
-      for (const dtype of ["float32", "bfloat16"] as const satisfies Dtype[]) {
-        for (const ranks of [1, 2]) {
+      for (const dtype of ["float32", "bfloat16", "float16"] as const satisfies Dtype[]) {
+        for (const ranks of dtype === "float16" ? [2] : [1, 2]) {
           const group = `engine, ${name}, ${dtype}, ${words(ranks)}`;
           await this.part(group, async (elapsed) => {
             const ranksPerDevice = backend === "cpu" ? 1 : Math.ceil(ranks / Math.max(1, this.#devices));

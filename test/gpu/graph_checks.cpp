@@ -70,6 +70,8 @@ Checks replay(int ranks, kernels::Algorithm algorithm, plugins::Stalls stalls, c
     own.step.enqueue(group.communicator(rank), stream);
     KRAKEN_CUDA(cudaStreamEndCapture(stream, &own.graph.graph));
     KRAKEN_CUDA(cudaGraphInstantiate(&own.graph.executable, own.graph.graph, 0));
+    KRAKEN_CUDA(cudaGraphUpload(own.graph.executable, stream));
+    KRAKEN_CUDA(cudaStreamSynchronize(stream));
     group.meet();
     for (int turn = 0; turn < turns; ++turn) {
       own.copy(own.step.input(), Rank::of_turn(own.inputs, turn), stream);

@@ -119,7 +119,6 @@ class Rank {
  public:
   Rank(const MatMul& matmul, int rank, const Values& start, const Span& layers)
       : matmul_(matmul), layers_(layers) {
-    x_.upload(start);
     for (int layer = layers.first; layer < layers.end; ++layer) {
       const LayerWeights values = random_weights(rank, layer);
       for (const Values* one : {&values.qkv, &values.projection, &values.up, &values.down}) {
@@ -127,10 +126,15 @@ class Rank {
         weights_.back().upload(*one);
       }
     }
+    // cuBLASLt loads kernels as they are first used, which may wait for the device: not while peers wait
+    // there.
+    run_layer(layers.first, nullptr, nullptr);
+    KRAKEN_CUDA(cudaStreamSynchronize(nullptr));
+    x_.upload(start);
   }
 
   void run(plugins::DeviceCommunicator& communicator, cudaStream_t stream) {
-    for (int layer = layers_.first; layer < layers_.end; ++layer) run_layer(layer, communicator, stream);
+    for (int layer = layers_.first; layer < layers_.end; ++layer) run_layer(layer, &communicator, stream);
     // What stands for a model's conjunction: blocking, of all of x.
     communicator.all_reduce(kDType, kCount, x_.data(), sum_.data(), stream);
   }
@@ -139,7 +143,8 @@ class Rank {
   Values sum() const { return sum_.download(); }
 
  private:
-  void run_layer(int layer, plugins::DeviceCommunicator& communicator, cudaStream_t stream) {
+  // `communicator` null: nothing is exchanged.
+  void run_layer(int layer, plugins::DeviceCommunicator* communicator, cudaStream_t stream) {
     const auto weight = [&](int which) {
       return weights_[static_cast<size_t>(4 * (layer - layers_.first) + which)].data();
     };
@@ -148,18 +153,18 @@ class Rank {
     exchange.dtype = kDType;
     exchange.count = kTokens * kWidth;
     exchange.joined_by_norm = true;
-    const bool exchanges = layer > 0;
+    const bool exchanges = communicator != nullptr && layer > 0;
 
-    const plugins::SendTarget target = exchanges ? communicator.prepare(exchange) : plugins::SendTarget{};
+    const plugins::SendTarget target = exchanges ? communicator->prepare(exchange) : plugins::SendTarget{};
     KRAKEN_CUDA(kernels::start_norm(norm_.spec, x_.data(), x_.data(), n_.data(), target.sum, stream,
                                     target.announce));
-    if (exchanges) communicator.start(exchange, stream);
+    if (exchanges) communicator->start(exchange, stream);
     linear(n_, weight(0), qkv_, kWidth, 3 * kWidth, false, stream);
     attend(stream);
     linear(heads_, weight(1), a_, kWidth, kWidth, false, stream);
     KRAKEN_CUDA(kernels::join_add(kDType, kCount, x_.data(), a_.data(), a_.data(), stream));
     const plugins::JoinSource source =
-        exchanges ? communicator.join(exchange, stream) : plugins::JoinSource{};
+        exchanges ? communicator->join(exchange, stream) : plugins::JoinSource{};
     KRAKEN_CUDA(
         source.peers != nullptr
             ? kernels::join_norm_peers(norm_.spec, a_.data(), x_.data(), *source.peers, n_.data(), stream)

@@ -2,12 +2,15 @@
 #include <cstdio>
 #include <fstream>
 #include <functional>
+#include <map>
+#include <thread>
 
 #include "attention_gpu.h"
 #include "cases.h"
 #include "checks.h"
 #include "measure.h"
 #include "multicast.h"
+#include "restart.h"
 #include "values.h"
 
 namespace kraken::test {
@@ -15,26 +18,45 @@ namespace {
 
 struct Options {
   std::string json, tune;
-  double seconds = 1e9;   // what begins later is left out
-  bool one_rank = false;  // correctness of what needs no peers, for sanitizers
-  bool small = false;     // steps of few ranks and times of small sizes only, for machines without a GPU
+  double seconds = 1e9;       // what begins later is left out
+  double part_seconds = 1e9;  // a part that takes longer is given up
+  bool one_rank = false;      // correctness of what needs no peers, for sanitizers
+  bool small = false;         // steps of few ranks and times of small sizes only, for machines without a GPU
+  bool devices = false;       // only says what GPUs there are
+  // Of a program that goes on after so many parts, the last of which did not end if it is named.
+  int after = 0;
+  std::string given_up;
+  std::string breaks, hangs;  // for tests: parts that end as by a fault of the device, and never
 };
 
 Options parse(int count, char** arguments) {
   Options options;
+  const std::map<std::string, bool*> switches = {
+      {"--one-rank", &options.one_rank}, {"--small", &options.small}, {"--devices", &options.devices}};
+  const std::map<std::string, double*> times = {{"--seconds", &options.seconds},
+                                                {"--part-seconds", &options.part_seconds}};
+  const std::map<std::string, std::string*> names = {{"--json", &options.json},
+                                                     {"--tune", &options.tune},
+                                                     {"--given-up", &options.given_up},
+                                                     {"--breaks", &options.breaks},
+                                                     {"--hangs", &options.hangs}};
   for (int i = 1; i < count; ++i) {
     const std::string name = arguments[i];
-    const bool has_value = i + 1 < count;
-    if (name == "--one-rank") {
-      options.one_rank = true;
-    } else if (name == "--small") {
-      options.small = true;
-    } else if (name == "--seconds" && has_value) {
-      options.seconds = std::stod(arguments[++i]);
-    } else if ((name == "--json" || name == "--tune") && has_value) {
-      (name == "--json" ? options.json : options.tune) = arguments[++i];
+    const char* value = i + 1 < count ? arguments[i + 1] : nullptr;
+    if (const auto found = switches.find(name); found != switches.end()) {
+      *found->second = true;
+      continue;
+    }
+    if (value == nullptr) throw std::runtime_error("unknown or incomplete argument " + name);
+    ++i;
+    if (const auto found = times.find(name); found != times.end()) {
+      *found->second = std::stod(value);
+    } else if (const auto other = names.find(name); other != names.end()) {
+      *other->second = value;
+    } else if (name == "--after") {
+      options.after = std::stoi(value);
     } else {
-      throw std::runtime_error("unknown or incomplete argument " + name);
+      throw std::runtime_error("unknown argument " + name);
     }
   }
   return options;
@@ -43,11 +65,14 @@ Options parse(int count, char** arguments) {
 std::string describe_devices() {
   cudaDeviceProp properties;
   KRAKEN_CUDA(cudaGetDeviceProperties(&properties, 0));
-  int driver = 0;
+  int driver = 0, devices = 0;
   KRAKEN_CUDA(cudaDriverGetVersion(&driver));
-  return std::to_string(device_count()) + " x " + properties.name + ", sm_" +
-         std::to_string(properties.major) + std::to_string(properties.minor) + ", driver's CUDA " +
-         std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10);
+  KRAKEN_CUDA(cudaGetDeviceCount(&devices));
+  const bool all = devices == device_count();
+  return std::to_string(devices) + " x " + properties.name + ", sm_" + std::to_string(properties.major) +
+         std::to_string(properties.minor) + ", driver's CUDA " + std::to_string(driver / 1000) + "." +
+         std::to_string(driver % 1000 / 10) +
+         (all ? "" : "; they have no peer access to each other, so all ranks are on the first");
 }
 
 class Run {
@@ -56,13 +81,25 @@ class Run {
       : options_(std::move(options)),
         device_(device),
         budget_(options_.seconds),
-        report_(device, options_.json) {}
+        report_(device, options_.json),
+        watchdog_(options_.part_seconds, [this] { go_on(parts_, running_); }) {
+    if (options_.after > 0) report_.resume();
+    if (!options_.given_up.empty()) {
+      report_.add(options_.given_up + ": it did not end in time", {expect_true("it ends", false)});
+    }
+  }
 
   bool all() {
+    const Scale& scale = options_.small ? kSmallScale : kFullScale;
     if (!options_.small) check_kernels();
     if (!options_.one_rank) {
+      measure_kernels(scale);
       check_steps();
-      measure();
+      measure_steps(scale);
+      // The last: they kill some of their own, and no figure depends on them.
+      for (const int ranks : {2, 4}) {
+        part(std::to_string(ranks) + " processes", [&] { check_processes(report_, ranks); });
+      }
     }
     report_.write_json();
     report_.print_summary();
@@ -72,14 +109,50 @@ class Run {
  private:
   // Runs the part unless the time is up; an exception is a failure of this part alone.
   void part(const std::string& name, const std::function<void()>& body) {
+    if (was_before()) return;
     if (budget_.is_over()) return report_.add_skipped(name, Report::kNoTime);
     report_.begin(name);
+    running_ = name;
+    watchdog_.start();
+    bool lost = false;
     try {
+      if (name == options_.hangs) std::this_thread::sleep_for(std::chrono::hours(1));
+      if (name == options_.breaks) throw std::runtime_error("the device is lost, says this test");
       body();
     } catch (const std::exception& error) {
       report_.add(name + ": " + error.what(), {expect_true(error.what(), false)});
+      lost = is_device_lost() || name == options_.breaks;
     }
+    watchdog_.stop();
+    if (lost && report_.is_kept()) go_on(parts_, "");
   }
+  // No figure without correct results.
+  void figures(const std::string& name, const std::function<void()>& body) {
+    report_.passed() ? part(name, body) : skip(name, "a check failed");
+  }
+  void skip(const std::string& name, const std::string& reason) {
+    if (!was_before()) report_.add_skipped(name, reason);
+  }
+  // Counts the parts; true for one that was this program's before it began anew.
+  bool was_before() { return parts_++ < options_.after; }
+
+  // Anew after so many parts. A watchdog's thread calls it, too, while the part that it names goes on.
+  void go_on(int after, const std::string& given_up) {
+    std::vector<std::string> arguments = {"--after", std::to_string(after), "--json", options_.json};
+    const auto add = [&](const char* name, const std::string& value) {
+      if (!value.empty()) arguments.insert(arguments.end(), {name, value});
+    };
+    add("--seconds", std::to_string(std::max(budget_.left(), 0.0)));
+    add("--part-seconds", std::to_string(options_.part_seconds));
+    add("--tune", options_.tune);
+    add("--given-up", given_up);
+    if (given_up.empty()) add("--hangs", options_.hangs);
+    if (options_.one_rank) arguments.emplace_back("--one-rank");
+    if (options_.small) arguments.emplace_back("--small");
+    std::printf("%s: the program begins anew after it\n", running_.c_str());
+    restart(arguments);
+  }
+
   void checks(const std::string& name, const std::function<Checks()>& body) {
     part(name, [&] { report_.add(name, body()); });
   }
@@ -106,7 +179,7 @@ class Run {
       checks("folded join" + of, [&] { return folded_join_checks(ranks); });
       if (ranks > 1) checks("a lost rank" + of, [&] { return lost_rank_checks(ranks); });
       if (ranks > 1 && !Multicast::is_available(ranks)) {
-        report_.add_skipped("multimem kernel" + of, "needs NVLink switches and a GPU for each rank");
+        skip("multimem kernel" + of, "needs NVLink switches and a GPU for each rank");
       }
     }
   }
@@ -124,36 +197,35 @@ class Run {
         if (matmul_) {
           part(name, [&] { check_layers(report_, ranks, layers, *matmul_); });
         } else {
-          report_.add_skipped(name, no_matmul);
+          skip(name, no_matmul);
         }
       }
     }
-    if (!matmul_) report_.add_skipped("overlap", no_matmul);
+    if (!matmul_) skip("overlap", no_matmul);
     const int turns = options_.small ? 20 : 100;
     for (const int ranks : {2, 4}) {
       const std::string of = std::to_string(ranks);
       part("replayed graphs, " + of + " ranks", [&] { check_graphs(report_, ranks, turns); });
-      part(of + " processes", [&] { check_processes(report_, ranks); });
     }
   }
 
-  void measure() {
-    // No figure without correct results.
-    if (!report_.passed()) return report_.add_skipped("measurements", "a check failed");
-    const Scale& scale = options_.small ? kSmallScale : kFullScale;
-    part("bandwidth of norms", [&] { measure_bandwidth(report_, scale); });
-    part("attention", [&] { measure_attention(report_, scale); });
+  void measure_kernels(const Scale& scale) {
+    figures("bandwidth of norms", [&] { measure_bandwidth(report_, scale); });
+    figures("attention's times", [&] { measure_attention(report_, scale); });
+  }
+
+  void measure_steps(const Scale& scale) {
     std::vector<kernels::Measurement> measurements;
     for (const int ranks : {2, 4, 8}) {
       if (ranks > std::max(options_.small ? 2 : device_count(), 2)) break;
       const std::string of = ", " + std::to_string(ranks) + " ranks";
-      if (matmul_) part("overlap" + of, [&] { measure_overlap(report_, ranks, *matmul_, scale); });
-      part("times of algorithms" + of, [&] {
+      if (matmul_) figures("overlap" + of, [&] { measure_overlap(report_, ranks, *matmul_, scale); });
+      figures("times of algorithms" + of, [&] {
         const auto more = measure_algorithms(report_, ranks, !options_.tune.empty(), scale, budget_);
         measurements.insert(measurements.end(), more.begin(), more.end());
       });
     }
-    if (!options_.tune.empty()) part("the table of algorithms", [&] { write_table(measurements); });
+    if (!options_.tune.empty()) figures("the table of algorithms", [&] { write_table(measurements); });
   }
 
   void write_table(const std::vector<kernels::Measurement>& measurements) const {
@@ -173,6 +245,9 @@ class Run {
   Budget budget_;
   Report report_;
   std::unique_ptr<MatMul> matmul_;
+  int parts_ = 0;
+  std::string running_;
+  Watchdog watchdog_;  // the last, since it calls go_on()
 };
 
 }  // namespace
@@ -187,6 +262,10 @@ int main(int count, char** arguments) {
     const Options options = parse(count, arguments);
     const std::string device = describe_devices();
     std::printf("%s\n", device.c_str());
+    if (options.devices) {
+      KRAKEN_CUDA(cudaDeviceSynchronize());  // that they start, too
+      return 0;
+    }
     return Run(options, device).all() ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "kraken-gpu-test: %s\n", error.what());

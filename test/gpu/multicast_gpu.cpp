@@ -41,8 +41,7 @@ struct Multicast::Memory {
 };
 
 bool Multicast::is_available(int ranks) {
-  int devices = 0;
-  KRAKEN_CUDA(cudaGetDeviceCount(&devices));
+  const int devices = usable_devices();
   if (ranks < 2 || ranks > devices) return false;
   const auto memory = make_memory(ranks, devices, 1);
   return std::all_of(memory.begin(), memory.end(), [](const auto& one) { return one != nullptr; });

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests and measures the CUDA kernels and communicators on the GPUs of this machine. Needs nvcc and a GPU, nothing else
-# of this project: no Node, no TensorRT. cuBLASLt and NCCL are opened at run time where they are installed. Where TensorRT,
-# Node and this project's builds (`npm run setup`, `npm run build:gpu`) are there, it goes on to engines (engines.ts).
+# of this project: no Node, no TensorRT. cuBLASLt and NCCL are opened at run time where they are installed (on the loader's
+# path, beside nvcc, among the packages of the Python on the path). Where TensorRT, Node and this project's builds (`npm run setup`, `npm run build:gpu`) are there, it goes on to engines (engines.ts).
 #
 #   bash test/gpu/run.sh                  correctness, overlap, bandwidth; a table, and results in build-gpu/gpu.json
 #   bash test/gpu/run.sh --tune FILE      also measures every algorithm, and writes the table of the fastest
@@ -40,13 +40,21 @@ find_nvcc() {
   return 1
 }
 nvcc="$(find_nvcc)"
+toolkit="$(cd "$(dirname "$(readlink -f "$nvcc")")/.." && pwd)"
 
+# A compiler that this was not tried with may warn of more: no reason not to run.
+strict=()
 if $compile_only; then
   architectures=(80 90 100)
+  strict=(-Werror all-warnings -Xcompiler=-Werror)
 else
   command -v nvidia-smi >/dev/null || { echo "run.sh: no GPU here (no nvidia-smi); --compile-only needs none" >&2; exit 1; }
   # What the GPUs are, each once: 8.0 becomes 80.
-  mapfile -t architectures < <(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | tr -d . | sort -u)
+  mapfile -t architectures < <(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | tr -d . | grep -E '^[0-9]+$' | sort -u)
+  if [ ${#architectures[@]} -eq 0 ]; then
+    echo "run.sh: no GPU here: nvidia-smi names none ($(nvidia-smi -L 2>&1 | head -1))" >&2
+    exit 1
+  fi
 fi
 targets=()
 for architecture in "${architectures[@]}"; do
@@ -54,7 +62,7 @@ for architecture in "${architectures[@]}"; do
 done
 
 # C++17 for the kernels, which ship; C++20 for communicators and tests. A file without kernels needs no GPU's code.
-flags=(-O2 -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Werror
+flags=(-O2 "${strict[@]}" -Xcompiler=-Wall,-Wextra
   -I"$root/plugins/kernels" -I"$root/plugins" -I"$root/test/kernels" -I"$root/test/gpu"
   -I"$root/native")
 mkdir -p "$build"
@@ -94,7 +102,8 @@ while [ -n "$(jobs -rp)" ]; do wait -n || exit 1; done
 for object in "${objects[@]}"; do
   [ -e "$object.made-of" ] || { echo "run.sh: ${object##*/} was not compiled" >&2; exit 1; }
 done
-"$nvcc" "${targets[@]}" "${objects[@]}" -o "$build/kraken-gpu-test" -ldl -lpthread
+# pip's nvcc may look for its libraries in lib64, and have them in lib.
+"$nvcc" "${targets[@]}" "${objects[@]}" -o "$build/kraken-gpu-test" -cudadevrt none -L"$toolkit/lib" -ldl -lpthread
 echo "built $build/kraken-gpu-test for sm ${architectures[*]} in $SECONDS s" >&2
 if $compile_only; then exit 0; fi
 
@@ -110,17 +119,29 @@ without_engines="$(engines_missing)"
 
 # Ranks that share a GPU need a hardware queue each, and must not wait for one another to load a kernel.
 export CUDA_DEVICE_MAX_CONNECTIONS=32 CUDA_MODULE_LOADING=EAGER
+own_libraries="${LD_LIBRARY_PATH:-}"
+python_packages="$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))' 2>/dev/null || true)"
+for folder in "$toolkit"/lib64 "$toolkit"/lib "$toolkit"/targets/*/lib ${python_packages:+"$python_packages"/nvidia/*/lib}; do
+  for library in "$folder"/libcublasLt.so.1[23] "$folder"/libnccl.so.2; do
+    if [ -e "$library" ]; then
+      export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder"
+      break
+    fi
+  done
+done
 sanitizers=(memcheck racecheck synccheck)
-command -v compute-sanitizer >/dev/null || sanitizers=()
+sanitizer="$(command -v compute-sanitizer || command -v "$toolkit/bin/compute-sanitizer" || true)"
 # What does not begin while there is time for it and for the sanitizers is left out; what hangs is ended.
 reserved=$((bound / 4 > 30 ? bound / 4 : 30))
 for_engines=0
 if [ -z "$without_engines" ]; then for_engines=$((bound / 3)); fi
 beside=$((reserved + for_engines))
 seconds=$(($(left) > beside ? $(left) - beside : 0))
+rm -f "$build/gpu.json"
+part_seconds=$((bound / 4 > 60 ? bound / 4 : 60))
 status=0
 timeout -k 5 "$(($(left) > 20 ? $(left) - 10 : 10))" "$build/kraken-gpu-test" --json "$build/gpu.json" \
-  --seconds "$seconds" "${tune[@]}" || status=$?
+  --seconds "$seconds" --part-seconds "$part_seconds" "${tune[@]}" || status=$?
 if [ "$status" -ge 124 ]; then
   running="$(sed -n 's/.*"running": "\(.*\)",/\1/p' "$build/gpu.json" 2>/dev/null || true)"
   left_out+=("what came after \"${running:-the start}\", which was ended (status $status); gpu.json has what came before")
@@ -136,14 +157,21 @@ else
   engine_options=(--json "$build/gpu.json" --seconds "$for_engines" --devices "$devices")
   engine_status=0
   # As a user's program: what was set above is for the kernels' tests.
-  engines timeout -k 5 "$((for_engines + 10))" env -u CUDA_DEVICE_MAX_CONNECTIONS -u CUDA_MODULE_LOADING || engine_status=$?
+  engines timeout -k 5 "$((for_engines + 10))" env -u CUDA_DEVICE_MAX_CONNECTIONS -u CUDA_MODULE_LOADING \
+    LD_LIBRARY_PATH="$own_libraries" || engine_status=$?
   if [ "$engine_status" -ge 124 ]; then
     left_out+=("the rest of the engines, which were ended (status $engine_status)")
   elif [ "$engine_status" -ne 0 ]; then
     status=1
   fi
 fi
-if [ ${#sanitizers[@]} -eq 0 ]; then echo "compute-sanitizer: not installed, skipped" >&2; fi
+if [ -z "$sanitizer" ]; then
+  echo "compute-sanitizer: not installed, skipped"
+  sanitizers=()
+elif [ "$(left)" -ge 20 ] && ! timeout -k 5 15 "$sanitizer" --error-exitcode 1 "$build/kraken-gpu-test" --devices >"$build/sanitizer.log" 2>&1; then
+  echo "compute-sanitizer: does not work here, skipped: $(grep -m1 -i error "$build/sanitizer.log" || tail -1 "$build/sanitizer.log")"
+  sanitizers=()
+fi
 for tool in "${sanitizers[@]}"; do
   if [ "$(left)" -lt 20 ]; then
     left_out+=("compute-sanitizer $tool")
@@ -152,11 +180,11 @@ for tool in "${sanitizers[@]}"; do
   # One rank: tools that slow kernels down a hundredfold serialise them too, and ranks would wait for one another.
   echo "compute-sanitizer $tool" >&2
   sanitized=0
-  timeout -k 5 "$(($(left) - 5))" compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/kraken-gpu-test" --one-rank \
+  timeout -k 5 "$(($(left) - 5))" "$sanitizer" --tool "$tool" --error-exitcode 1 "$build/kraken-gpu-test" --one-rank \
     --seconds "$(($(left) - 10))" >"$build/$tool.log" 2>&1 || sanitized=$?
   tail -3 "$build/$tool.log"
   if [ "$sanitized" -eq 124 ]; then left_out+=("the rest of compute-sanitizer $tool"); elif [ "$sanitized" -ne 0 ]; then status=1; fi
 done
 for one in "${left_out[@]}"; do echo "left out, for want of time: $one"; done
-echo "$([ "$status" -eq 0 ] && echo passed || echo FAILED) in $SECONDS s of $bound; figures and checks in $build/gpu.json"
+echo "$([ "$status" -eq 0 ] && echo passed || echo FAILED) in $SECONDS s of $bound; $([ -e "$build/gpu.json" ] && echo "figures and checks in $build/gpu.json" || echo "nothing ran")"
 [ "$status" -eq 0 ] || exit 1

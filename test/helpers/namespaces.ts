@@ -104,7 +104,8 @@ export class Namespaces implements Disposable {
     const bitsPerSecond = Number.parseFloat(rate) * (rate.endsWith("gbit") ? 1e9 : 1e6);
     const burst = Math.max(20_000, Math.round((bitsPerSecond / 8) * 65e-6));
     const name = this.#names[host]!;
-    ip("-n", name, "link", "set", "eth0", "gso_max_size", burst > 40_000 ? "32768" : "16384");
+    const packet = [65_536, 32_768, 16_384].find((bytes) => 1.2 * bytes < burst)!;
+    ip("-n", name, "link", "set", "eth0", "gso_max_size", String(packet));
     const limit = ["tbf", "rate", rate, "burst", String(burst), "latency", "20ms"];
     ip("netns", "exec", name, "tc", "qdisc", "replace", "dev", "eth0", "root", ...limit);
   }

@@ -2,15 +2,20 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 
-/** kraken-workers that are a rank on another host, whoever started them. */
+/** A clone beside this one has workers of its own. */
+const repository = fileURLToPath(new URL("../..", import.meta.url));
+
+/** This repository's kraken-workers that are a rank on another host, whoever started them. */
 export function remoteRanks(): number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
     .filter((pid) => {
       try {
-        return /kraken-worker\0--rank/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
+        const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+        return command.startsWith(repository) && /kraken-worker\0--rank/.test(command);
       } catch {
         return false;
       }

@@ -10,6 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { type EngineManifest, readManifest, serializeManifest } from "../../lib/engine-directory.js";
 import { buildEngine, KrakenError } from "../../lib/index.js";
+import type { DType } from "../../lib/model-config.js";
 import { stepLimits } from "../../lib/step-limits.js";
 import { type TrtLlmLimitOptions, trtllmConfig, trtllmLimits } from "../../lib/trtllm/config.js";
 
@@ -57,19 +58,25 @@ export function withEnvironment(variables: Record<string, string | undefined>): 
 export interface DoubleOptions {
   ranks: number;
   random?: string;
+  dtype?: DType;
   limits?: TrtLlmLimitOptions & { maxBatchSize?: number };
   change?: (manifest: EngineManifest) => void;
 }
 
 export async function buildDouble(
   output: string,
-  { ranks, random = "kraken-tiny-4way", limits = {}, change }: DoubleOptions,
+  { ranks, random = "kraken-tiny-4way", dtype = "float32", limits = {}, change }: DoubleOptions,
 ): Promise<void> {
-  await buildEngine({ random, output, ranks, dtype: "float32" });
+  await buildEngine({ random, output, ranks, dtype });
   const manifest = await readManifest(output);
-  const { config, dtype } = manifest;
+  const { config } = manifest;
   const steps = stepLimits({ maxBatchSize: limits.maxBatchSize }, config.maxPositions);
-  const theirs = trtllmConfig(config, { ranks, dtype, limits: trtllmLimits(limits, steps), network: {} });
+  const theirs = trtllmConfig(config, {
+    ranks,
+    dtype,
+    limits: trtllmLimits(limits, steps, dtype),
+    network: {},
+  });
   Object.assign(manifest, theirs, { backend: "tensorrt-llm" });
   manifest.kraken!.plugins = 0;
   change?.(manifest);

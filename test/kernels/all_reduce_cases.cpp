@@ -149,9 +149,15 @@ Checks all_reduce_sequence_checks(int ranks) {
   const bool has_multimem = multicast != nullptr;
   const auto value = [](int exchange, int rank) { return exchange * 10 + rank; };
   std::vector<int> wrong(static_cast<size_t>(ranks), 0);
+  // Neither allocated nor freed while ranks wait for one another: either may wait for the device they share.
+  std::vector<Array> inputs, outputs;
+  for (int rank = 0; rank < ranks; ++rank) {
+    inputs.push_back(group.array(rank, DType::Float32, kCount));
+    outputs.push_back(group.array(rank, DType::Float32, kCount));
+  }
   group.run([&](int rank, cudaStream_t stream) {
     std::mt19937 random(static_cast<uint32_t>(rank));
-    const Array input(DType::Float32, kCount), output(DType::Float32, kCount);
+    const Array &input = inputs[static_cast<size_t>(rank)], &output = outputs[static_cast<size_t>(rank)];
     for (int exchange = 0; exchange < kExchanges; ++exchange) {
       if (random() % 4 == 0) std::this_thread::sleep_for(microseconds(random() % 300));
       AllReduceSpec spec;
@@ -170,6 +176,8 @@ Checks all_reduce_sequence_checks(int ranks) {
         spec.output = output.data();
       }
       KRAKEN_CUDA(kernels::all_reduce(spec, group.peers(rank), stream));
+      // A copy to memory that is not pinned may hold up the other ranks' launches while it waits for the sum.
+      KRAKEN_CUDA(cudaStreamSynchronize(stream));
       std::vector<float> got(static_cast<size_t>(spec.count));
       const void* from = through_buffers ? group.peers(rank).receive[rank] : output.data();
       KRAKEN_CUDA(cudaMemcpyAsync(got.data(), from, got.size() * sizeof(float), cudaMemcpyDefault, stream));

@@ -13,12 +13,25 @@
 
 namespace kraken::test {
 
+// How many GPUs ranks are dealt to: one where they do not all reach each other's memory.
+inline int usable_devices() {
+  int devices = 0;
+  KRAKEN_CUDA(cudaGetDeviceCount(&devices));
+  for (int device = 0; device < devices; ++device) {
+    for (int peer = 0; peer < devices; ++peer) {
+      int possible = 1;
+      if (peer != device) KRAKEN_CUDA(cudaDeviceCanAccessPeer(&possible, device, peer));
+      if (!possible) return 1;
+    }
+  }
+  return devices;
+}
+
 class RankGroup {
  public:
   // Buffers of `bytes`, rounded up to whole vectors.
   RankGroup(int ranks, int64_t bytes, uint64_t timeout_ns = uint64_t{20} * 1000 * 1000 * 1000)
       : ranks_(static_cast<size_t>(ranks)), peers_(ranks_), streams_(ranks_) {
-    KRAKEN_CUDA(cudaGetDeviceCount(&devices_));
     enable_peer_access();
     const int64_t capacity = (bytes + 15) / 16 * 16;
     for (size_t rank = 0; rank < ranks_; ++rank) {
@@ -117,7 +130,7 @@ class RankGroup {
   }
 
   size_t ranks_;
-  int devices_ = 1;
+  int devices_ = usable_devices();
   std::vector<kernels::PeerBuffers> peers_;
   std::vector<cudaStream_t> streams_;
   std::vector<DeviceMemory> send_, receive_, flags_, errors_;

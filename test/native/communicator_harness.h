@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/dtype.h"
 #include "comm/communicator.h"
 
 namespace kraken::test {
@@ -33,9 +34,10 @@ inline void on_all_ranks(Group& group, const std::function<void(Communicator&)>&
   for (std::thread& thread : threads) thread.join();
 }
 
-inline float sum_at(Addends addends, int64_t i) {
+inline float sum_at(const Addends& addends, int64_t i) {
   float sum = 0;
-  for (const float* addend : addends) sum += addend[i];
+  for (const float* addend : addends.float32) sum += addend[i];
+  for (const uint16_t* addend : addends.bfloat16) sum += bfloat16_to_float(addend[i]);
   return sum;
 }
 

@@ -48,14 +48,14 @@ void exchange_many(Communicator& communicator, int ways, int in_flight, int exch
     for (int way = 0; way < ways; ++way) parts.push_back(buffer(ticket, way).data());
     EXPECT_EQ(communicator.start(parts, kRows, kWidth), ticket);
   };
-  const auto verify = [&](Ticket ticket, Addends addends) {
+  const auto verify = [&](Ticket ticket, const Exchanged& exchanged) {
     dawdle(random);
     for (int64_t i = 0; i < kRows * kWidth; ++i) {
       float expected = 0;
       for (int part = 0; part < communicator.size() * ways; ++part) {
         expected += payload(ticket, part / ways, part % ways, i);
       }
-      if (sum_at(addends, i) != expected) ++wrong;
+      if (sum_at(exchanged.sum, i) != expected || sum_at(exchanged.join, i) != expected) ++wrong;
     }
   };
   write(0);
@@ -65,11 +65,11 @@ void exchange_many(Communicator& communicator, int ways, int in_flight, int exch
     if (in_flight == 2) {
       start(e + 1);
       dawdle(random);
-      const Addends now = communicator.wait(e);
+      const Exchanged now = communicator.wait(e);
       write(e + 2);
       verify(e, now);
     } else {
-      const Addends now = communicator.wait(e);
+      const Exchanged now = communicator.wait(e);
       verify(e, now);
       start(e + 1);
       write(e + 2);
@@ -107,7 +107,7 @@ TEST_P(CommunicatorSuite, EveryRankComputesTheSameBits) {
       for (float& x : a) x = normal(random);
       for (float& x : b) x = normal(random) * 1e-3f;
       const float* parts[] = {a.data(), b.data()};
-      const Addends addends = c.wait(c.start(parts, kRows, kWidth));
+      const Addends addends = c.wait(c.start(parts, kRows, kWidth)).sum;
       for (int64_t i = 0; i < kRows * kWidth; ++i) {
         sums[static_cast<size_t>(c.rank())].push_back(sum_at(addends, i));
       }
@@ -125,7 +125,7 @@ TEST_P(CommunicatorSuite, RefusesAThirdExchangeInFlightAndWaitsOutOfOrder) {
   group[0]->start({&part, 1}, 1, 1);
   EXPECT_THROW(group[0]->start({&part, 1}, 1, 1), Error);
   EXPECT_THROW(group[0]->wait(1), Error);
-  EXPECT_EQ(sum_at(group[0]->wait(0), 0), value);
+  EXPECT_EQ(sum_at(group[0]->wait(0).sum, 0), value);
   EXPECT_THROW(group[0]->wait(0), Error);
 }
 
@@ -228,10 +228,13 @@ TEST_P(CommunicatorSuite, WithoutCommunicationEachRankSeesItsOwnParts) {
   const float a = 1, b = 2;
   const float* parts[] = {&a, &b};
   for (int round = 0; round < 10; ++round) {  // one rank alone: nothing waits for the other
-    const Addends addends = group[0]->wait(group[0]->start(parts, 1, 1));
-    ASSERT_EQ(addends.size(), 2u);
-    EXPECT_EQ(addends[0], &a);
-    EXPECT_EQ(addends[1], &b);
+    const Exchanged exchanged = group[0]->wait(group[0]->start(parts, 1, 1));
+    for (const Addends& addends : {exchanged.sum, exchanged.join}) {
+      ASSERT_EQ(addends.float32.size(), 2u);
+      EXPECT_EQ(addends.float32[0], &a);
+      EXPECT_EQ(addends.float32[1], &b);
+      EXPECT_TRUE(addends.bfloat16.empty());
+    }
   }
   std::vector<float> full(2);
   on_all_ranks(group, [&](Communicator& c) {

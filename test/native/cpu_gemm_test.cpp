@@ -163,14 +163,19 @@ TEST(CpuGemm, LeavesOutColumnsOfRowsThatNobodyWants) {
   }
 }
 
-TEST(CpuGemm, WidensBfloat16WeightsForFloat32) {
+TEST(CpuGemm, WidensWeightsOf16BitsForFloat32) {
   const int64_t n = 19, k = 38;
-  const Values weight = random_values(DType::BFloat16, static_cast<size_t>(n * k), 1);
-  const Values x = random_values(DType::Float32, static_cast<size_t>(7 * k), 2);
-  PackedLinear linear(weight.data(), DType::BFloat16, nullptr, n, k, DType::Float32, DType::Float32, 7);
-  Values y(DType::Float32, static_cast<size_t>(7 * n));
-  linear.run(x.data(), y.data(), 7);
-  expect_close("bfloat16 weights in float32", y, reference(x, weight, {}, 7, n, k), 1e-6, 1e-5);
+  for (const DType stored : {DType::BFloat16, DType::Float16}) {
+    Values weight = random_values(stored, static_cast<size_t>(n * k), 1);
+    weight.set(0, 0x1p-24f);  // float16's smallest
+    Values x = random_values(DType::Float32, static_cast<size_t>(7 * k), 2);
+    x.set(0, 0x1p20f);
+    PackedLinear linear(weight.data(), stored, nullptr, n, k, DType::Float32, DType::Float32, 7);
+    Values y(DType::Float32, static_cast<size_t>(7 * n));
+    linear.run(x.data(), y.data(), 7);
+    expect_close(std::string(short_name(stored)) + " weights in float32", y,
+                 reference(x, weight, {}, 7, n, k), 1e-6, 1);
+  }
 }
 
 TEST(CpuGemm, PacksMatricesOfManySlices) {

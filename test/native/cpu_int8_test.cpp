@@ -187,7 +187,7 @@ TEST(CpuInt8, NormsQuantiseWhatTheyNormalise) {
       pass.rows = rows;
       pass.width = width;
       pass.base = base.data();
-      if (!plain) pass.addends = addends;
+      if (!plain) pass.addends = {addends, {}};
       pass.weight = weight.data();
       pass.out = normal.data();
       pass.sum = plain ? nullptr : sum.data();

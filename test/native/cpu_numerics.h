@@ -1,4 +1,4 @@
-// Shared by the CPU kernels' tests: random data in either dtype, and a checker that prints how much of its
+// Shared by the CPU kernels' tests: random data in any dtype, and a checker that prints how much of its
 // tolerance a result used.
 #pragma once
 
@@ -29,15 +29,17 @@ class Values {
   const std::vector<unsigned char>& bytes() const { return bytes_; }
 
   double operator[](size_t i) const {
-    return dtype_ == DType::Float32
-               ? static_cast<double>(reinterpret_cast<const float*>(bytes_.data())[i])
-               : static_cast<double>(bfloat16_to_float(reinterpret_cast<const uint16_t*>(bytes_.data())[i]));
+    if (dtype_ == DType::Float32)
+      return static_cast<double>(reinterpret_cast<const float*>(bytes_.data())[i]);
+    const uint16_t bits = reinterpret_cast<const uint16_t*>(bytes_.data())[i];
+    return static_cast<double>(dtype_ == DType::Float16 ? float16_to_float(bits) : bfloat16_to_float(bits));
   }
   void set(size_t i, float value) {
     if (dtype_ == DType::Float32) {
       reinterpret_cast<float*>(bytes_.data())[i] = value;
     } else {
-      reinterpret_cast<uint16_t*>(bytes_.data())[i] = float_to_bfloat16(value);
+      reinterpret_cast<uint16_t*>(bytes_.data())[i] =
+          dtype_ == DType::Float16 ? float_to_float16(value) : float_to_bfloat16(value);
     }
   }
 
@@ -90,7 +92,7 @@ void expect_close(const std::string& what, const Got& got, const std::vector<dou
 }
 
 inline const char* short_name(DType dtype) {
-  return dtype == DType::Float32 ? "f32" : "bf16";
+  return dtype == DType::Float32 ? "f32" : dtype == DType::Float16 ? "f16" : "bf16";
 }
 
 }  // namespace kraken::test

@@ -130,11 +130,11 @@ class Model final : public RankModel {
     }
     const float* part = send.data();
     const auto count = static_cast<int64_t>(batch.tokens.size());
-    const Addends addends = communicator_.wait(communicator_.start({&part, 1}, count, 1));
+    const Addends addends = communicator_.wait(communicator_.start({&part, 1}, count, 1)).sum;
     for (const auto& sequence : batch.sequences) {
       for (int32_t i = 0; i < sequence.length; ++i) {
         float sum = 0;
-        for (const float* addend : addends) sum += addend[sequence.begin + i];
+        for (const float* addend : addends.float32) sum += addend[sequence.begin + i];
         at(sequence, sequence.past + i) = sum;
       }
     }

@@ -49,7 +49,8 @@ struct GpuControls {
   std::vector<tensorrt::DeviceInfo> devices = std::vector<tensorrt::DeviceInfo>(8, {"Fake GPU", 90});
   std::string version = "10.15.1";
   size_t free_bytes = size_t{8} << 30, activation_bytes = 1 << 20;
-  int plugins_attached = 5;  // to each context
+  int plugins_attached = 5;     // to each context
+  bool attaches_later = false;  // when a context first runs, instead of when it is made
   bool communicator_fails = false, kv_cache_fails = false, capture_fails = false;
   std::atomic<int> lose_rank{-1};  // does not come to its next exchange
   std::atomic<int> fail_rank{-1};  // cannot enqueue
@@ -136,8 +137,8 @@ using Stream = test::HostDevice::Stream;
 
 class FakeContext final : public tensorrt::Context {
  public:
-  FakeContext(Stream& stream, int rank, int ranks)
-      : stream_(stream), rank_(rank), ranks_(ranks), bound_(bound) {
+  FakeContext(Stream& stream, int rank, int ranks) : stream_(stream), rank_(rank), ranks_(ranks) {
+    if (!controls->attaches_later) bound_ = bound;
     ++controls->contexts;
   }
   ~FakeContext() override { --controls->contexts; }
@@ -148,6 +149,7 @@ class FakeContext final : public tensorrt::Context {
   void set_address(const char* tensor, void* memory) override { addresses_[tensor] = memory; }
   void enqueue() override {
     ++controls->enqueued;
+    if (bound_.communicator == nullptr) bound_ = bound;
     if (controls->fail_rank == rank_) throw Error("ERR_BACKEND_FAILED", "TensorRT cannot enqueue a step");
     // Shapes and addresses are those of now.
     stream_.work.push_back([this, shapes = shapes_, addresses = addresses_] { run(shapes, addresses); });
@@ -198,7 +200,7 @@ class FakeContext final : public tensorrt::Context {
 
   Stream& stream_;
   const int rank_, ranks_;
-  const kraken_binding bound_;
+  kraken_binding bound_{};
   Shapes shapes_;
   Addresses addresses_;
 };

@@ -75,9 +75,14 @@ TEST(TcpCommunicator, BFloat16OnTheWireRoundsOnceAndAlikeOnEveryRank) {
       const auto a = normal_values(c.rank(), kRows * kWidth),
                  b = normal_values(c.rank() + 100, kRows * kWidth);
       const float* parts[] = {a.data(), b.data()};
-      const Addends addends = c.wait(c.start(parts, kRows, kWidth));
+      const Exchanged exchanged = c.wait(c.start(parts, kRows, kWidth));
       for (int64_t i = 0; i < kRows * kWidth; ++i) {
-        sums[static_cast<size_t>(c.rank())].push_back(test::sum_at(addends, i));
+        sums[static_cast<size_t>(c.rank())].push_back(test::sum_at(exchanged.sum, i));
+      }
+      if (ranks == 2) {  // what is joined has the own parts as they were
+        const auto own = exchanged.join.float32;
+        EXPECT_EQ(std::vector(own.begin(), own.end()), std::vector<const float*>({a.data(), b.data()}));
+        EXPECT_EQ(exchanged.join.bfloat16.size(), 1u);
       }
       c.barrier();
     });
@@ -105,7 +110,7 @@ TEST(TcpCommunicator, MovesMoreThanTheSocketsHoldBothWaysAtOnce) {
       const float* parts[] = {mine.data()};
       const Ticket first = c.start(parts, kRows, kWidth), second = c.start(parts, kRows, kWidth);
       for (const Ticket ticket : {first, second}) {
-        const Addends addends = c.wait(ticket);
+        const Addends addends = c.wait(ticket).sum;
         for (const int64_t i : {int64_t{0}, kRows * kWidth / 2, kRows * kWidth - 1}) {
           EXPECT_EQ(test::sum_at(addends, i), static_cast<float>(ranks * (ranks + 1) / 2));
         }
@@ -218,7 +223,7 @@ TEST(TcpCommunicator, WhoLeavesHasDeliveredEverythingAndFailsOnlyThoseWhoNeedMor
   leaves->post(0, {2, 3});
   leaves.reset();
   std::this_thread::sleep_for(20ms);
-  EXPECT_EQ(test::sum_at(stays->wait(stays->start(parts, 1 << 10, 1 << 10)), (1 << 20) - 1), 4.0f);
+  EXPECT_EQ(test::sum_at(stays->wait(stays->start(parts, 1 << 10, 1 << 10)).sum, (1 << 20) - 1), 4.0f);
   EXPECT_EQ(stays->receive(1), std::vector<uint8_t>{1});
   EXPECT_EQ(stays->receive(1), (std::vector<uint8_t>{2, 3}));
   EXPECT_EQ(stays->receive(1), std::nullopt);
@@ -242,7 +247,7 @@ TEST(TcpCommunicator, MessagesPassBesideCollectivesInOrder) {
         }
         const float value = round;
         const float* parts[] = {&value};
-        EXPECT_EQ(test::sum_at(own.wait(own.start(parts, 1, 1)), 0), 3.0f * round);
+        EXPECT_EQ(test::sum_at(own.wait(own.start(parts, 1, 1)).sum, 0), 3.0f * round);
       }
       own.barrier();
     });

@@ -84,6 +84,12 @@ TEST_F(TensorRtLibraries, TensorRtOfAnotherMajorThanItsName) {
   expect_refused("says it is version 110100, not TensorRT 10: majors may not be mixed");
 }
 
+TEST_F(TensorRtLibraries, TensorRtThatIsTooOld) {
+  put_all();
+  put("tensorrt_10_0", "lib/libnvinfer.so.10");
+  expect_refused("is version 100001: TensorRT 10.1 (100100) or newer is needed");
+}
+
 TEST_F(TensorRtLibraries, OwnLibrariesThatAreMissingAreNamed) {
   put("tensorrt_10", "lib/libnvinfer.so.10");
   expect_refused("libkraken_plugins_trt10.so");

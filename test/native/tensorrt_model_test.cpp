@@ -164,8 +164,9 @@ TEST_F(TensorRtModelTest, DecodeStepsAreReplayedAndPromptsEnqueued) {
 TEST_F(TensorRtModelTest, TellsWhatItHolds) {
   start(2);
   const ExecutorStats stats = executor->stats();
-  // Blocks of 64 tokens, 3 layers, keys and values of 2 ways of 12 heads of 3, in bfloat16; one to scratch.
-  EXPECT_EQ(stats.kv_bytes, 2u * 41 * 64 * 3 * 2 * 2 * 12 * 3 * 2);
+  // Blocks of 64 tokens, 3 layers, keys and values of 2 ways of 12 heads of 3, padded to 16 bytes; one to
+  // scratch.
+  EXPECT_EQ(stats.kv_bytes, 2u * 41 * 64 * 3 * 2 * 2 * 12 * 16);
   EXPECT_EQ(stats.weight_bytes, 2 * fake::plan_text(0, 2).size());
   EXPECT_GT(stats.activation_bytes, 2 * controls.activation_bytes);
 }
@@ -271,6 +272,14 @@ TEST_F(TensorRtModelTest, ACacheThatCannotBeMadeIsMemory) {
 TEST_F(TensorRtModelTest, PluginsThatWereNotBoundAreRefused) {
   controls.plugins_attached = 0;
   expect_refused("ERR_BACKEND_FAILED", "has 5 plugins, of which TensorRT gave 0", [&] { start(1); });
+}
+
+// TensorRT may attach plugins of each profile, and take a profile's resources only when a context first runs.
+TEST_F(TensorRtModelTest, PluginsOfSeveralProfilesAreBound) {
+  controls.plugins_attached = 10;
+  controls.attaches_later = true;
+  start(2);
+  EXPECT_EQ(log.wait(executor->enqueue(plain())).tokens, alone(plain(), 0, 2));
 }
 
 TEST_F(TensorRtModelTest, ACaptureThatFailsSaysHowToDoWithout) {

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -237,6 +238,59 @@ TEST_F(WeightsTest, ConjunctionOfAWayIsItsColumns) {
   const auto* bias = reinterpret_cast<const float*>(whole.get("conjunction.bias", {4, 38}).data);
   for (int i = 38; i < 4 * 38; ++i) EXPECT_EQ(bias[i], 0);
   EXPECT_NE(bias[0], 0);
+}
+
+TEST_F(WeightsTest, Float16IsTheNearestAndWhatItCannotHoldIsRefused) {
+  const ModelConfig config = test::small_config(Architecture::Gpt);
+  // The largest and what rounds to it, subnormals and what rounds to them or to zero, ties, a negative zero.
+  const std::vector<float> first = {65504.0f, -65519.99f, 0x1p-24f,     -0x1.8p-24f,  0x1p-25f,
+                                    0x1p-14f, -0.0f,      1 + 0x1p-11f, 1 + 0x3p-11f, 0.1f};
+  const std::vector<uint16_t> want = {0x7bff, 0xfbff, 0x0001, 0x8002, 0x0000,
+                                      0x0400, 0x8000, 0x3c00, 0x3c02, 0x2e66};
+  std::vector<float> table(static_cast<size_t>(config.vocab) * static_cast<size_t>(config.width), 0.25f);
+  std::ranges::copy(first, table.begin());
+  const auto tensors = [&](const std::vector<float>& elements) {
+    Json json = Json::parse(random_tensors(config));
+    json["embed.tokens"] = {
+        {"source", "file"},   {"file", write("table.bin", elements)},  {"offset", 0},
+        {"dtype", "float32"}, {"shape", {config.vocab, config.width}}, {"strides", {config.width, 1}}};
+    return json.dump();
+  };
+  for (const DType dtype : {DType::Float32, DType::Float16}) {
+    fs::create_directory(path(name_of(dtype)));
+    build_rank_files({config_json(config), tensors(table), 1, dtype, path(name_of(dtype))}, {});
+  }
+  const RankFile exact = RankFile::open(path("float32/rank0.engine")),
+                 file = RankFile::open(path("float16/rank0.engine"));
+  for (const WeightSpec& weight : build_graph(config, {0, 1, true}).weights) {
+    const RankFile::Entry &entry = file.get(weight.name, weight.shape),
+                          &before = exact.get(weight.name, weight.shape);
+    const size_t count = before.bytes / sizeof(float);
+    const auto* values = reinterpret_cast<const float*>(before.data);
+    if (weight.role == WeightRole::Vector) {
+      ASSERT_EQ(entry.dtype, DType::Float32);
+      ASSERT_EQ(0, std::memcmp(entry.data, before.data, before.bytes)) << weight.name;
+      continue;
+    }
+    ASSERT_EQ(entry.dtype, DType::Float16);
+    const auto* bits = reinterpret_cast<const uint16_t*>(entry.data);
+    for (size_t i = 0; i < count; ++i) ASSERT_EQ(bits[i], float_to_float16(values[i])) << weight.name;
+    if (weight.name == "embed.tokens") {
+      EXPECT_EQ(std::vector<uint16_t>(bits, bits + want.size()), want);
+    }
+  }
+
+  for (const float value : {65520.0f, -7e4f, 1e38f}) {
+    table.back() = value;
+    try {
+      build_rank_files({config_json(config), tensors(table), 1, DType::Float16, path("float16")}, {});
+      ADD_FAILURE() << value << " was stored";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), "ERR_OPTION");
+      for (const char* part : {"embed.tokens", "beyond float16's 65504", "use \"bfloat16\""})
+        EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  }
 }
 
 TEST_F(WeightsTest, Int8KeepsEveryRowWithinHalfAStep) {

@@ -13,6 +13,7 @@ for (const { name, config, ranks } of parityCases) {
     const tokens = someTokens(67, config.vocabSize);
     const expected = referenceLogits(config, tensorReader(checkpoint), tokens);
     for (const dtype of dtypes) {
+      if (dtype === "float16") continue; // float32's arithmetic: float16.test.ts has a part of this grid
       let worst: Worst = { used: 0, where: "" };
       for (const count of ranks) {
         const found = await checkLogits(checkpoint, { ranks: count, dtype, tokens, expected, label: name });

@@ -12,7 +12,12 @@ import type { DType } from "../../lib/model-config.js";
 import { relativeError } from "../helpers/npy.js";
 
 /** The bounds docs/architecture.md promises. */
-export const tolerances: Record<DType, number> = { float32: 1e-5, bfloat16: 2e-2, int8: 4e-2 };
+export const tolerances: Record<DType, number> = {
+  float32: 1e-5,
+  bfloat16: 2e-2,
+  float16: 2e-2,
+  int8: 4e-2,
+};
 
 export interface Worst {
   used: number;

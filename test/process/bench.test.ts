@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -241,6 +241,44 @@ test("kraken bench throughput", async () => {
     }
   }
   assert.match(ran.stdout, /^kraken-tiny-2way +2 +100\/s .* 100\.0 %$/m);
+});
+
+test("kraken bench throughput over hosts: ranks are processes, and each model is checked there", {
+  skip: process.platform === "linux" ? false : "ranks on hosts are Linux's",
+}, async () => {
+  // The second host is this machine by another address.
+  const agent = at("agent");
+  writeFileSync(agent, '#!/bin/sh\nshift\necho started >>"$0.log"\nexec "$@"\n', { mode: 0o755 });
+  const ran = await bench(
+    ...["throughput", "--models", "gpt-tiny,kraken-tiny-2way", "--hosts", "127.0.0.1,127.0.0.2"],
+    ...[
+      "--launch-agent",
+      agent,
+      "--requests",
+      "6",
+      "--context",
+      "16",
+      "--output-tokens",
+      "3",
+      "--threads",
+      "2",
+    ],
+    ...["--json", at("hosts.json"), "--markdown"],
+  );
+  assert.equal(ran.code, 0, ran.stderr);
+  const { runs, settings } = read<ThroughputRecord>(at("hosts.json"));
+  assert.equal(settings.hosts, "127.0.0.1,127.0.0.2");
+  assert.deepEqual(
+    runs.map(({ failure, ranks, requests, check }) => [failure, ranks, requests.length, check !== undefined]),
+    [
+      [undefined, 2, 6, true],
+      [undefined, 2, 6, true],
+    ],
+  );
+  assert.match(ran.stdout, /Ranks are processes on hosts 127\.0\.0\.1,127\.0\.0\.2, which speak TCP/);
+  // For each model, the engine that was checked and the one that served.
+  assert.equal(readFileSync(`${agent}.log`, "utf8").match(/started/g)?.length, 4);
+  assert.deepEqual(leftovers(), []);
 });
 
 describe("what cannot be run, before anything is timed", () => {

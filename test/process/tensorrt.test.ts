@@ -25,8 +25,8 @@ test("a dry run says what each rank would hold", async () => {
   const { config, limits, network } = plan;
   assert.deepEqual(limits, { maxStepTokens: 4096, maxBatchSize: 16, maxSequenceLength: config.maxPositions });
   for (const rank of plan.perRank) {
-    // bfloat16: keys and values of one way's heads in every layer.
-    const perToken = 2 * 2 * config.layers * config.kvHeads * config.headDim;
+    // bfloat16: keys and values of one way's heads in every layer, each padded to 16 bytes.
+    const perToken = 2 * 2 * config.layers * config.kvHeads * Math.ceil(config.headDim / 8) * 8;
     assert.equal(rank.kvBytesPerToken, perToken);
     assert.equal(rank.kvCacheBytes, 16 * config.maxPositions * perToken);
     const row = 2 * config.hiddenSize;
@@ -35,6 +35,10 @@ test("a dry run says what each rank would hold", async () => {
   }
   assert.equal(network.Attention, config.layers);
   assert.equal(network.StartNorm, config.layers - 1);
+  const sizes = { backend: "tensorrt", maxBatchSize: 16, maxStepTokens: 4096 } as const;
+  const half = await buildEngine({ ...model, ...sizes, dtype: "float16" });
+  assert.equal(half.dtype, "float16");
+  assert.deepEqual(half.perRank, plan.perRank);
   const cpu = await buildEngine({ ...model, maxBatchSize: 16, maxStepTokens: 4096 });
   assert.deepEqual(
     cpu.perRank.map((rank) => rank.weightBytes),

@@ -114,7 +114,8 @@ class PlannedNetwork : public BuiltNetwork {
 };
 
 INSTANTIATE_TEST_SUITE_P(Network, PlannedNetwork,
-                         testing::Combine(testing::ValuesIn(models()), testing::Values(DType::BFloat16)),
+                         testing::Combine(testing::ValuesIn(models()),
+                                          testing::Values(DType::Float16, DType::BFloat16)),
                          name_of_case);
 
 // What is between the start of an exchange and its end in the Graph is between them in the plan, and no
@@ -155,7 +156,7 @@ TEST_P(PlannedNetwork, RunsBetweenStartAndJoinWhatShallHideTheExchange) {
 TEST_P(PlannedNetwork, HasOneFormatForEachPluginAndRoomForTheAttention) {
   plan();
   kernels::AttentionShape shape;
-  shape.dtype = kernels::DType::BFloat16;
+  shape.dtype = dtype() == DType::Float16 ? kernels::DType::Float16 : kernels::DType::BFloat16;
   shape.ways = graph.ways;
   shape.heads = graph.heads;
   shape.kv_heads = graph.kv_heads;

@@ -110,6 +110,34 @@ TEST_F(WrongLowering, PassesOnWhatTheFileLacks) {
   expect_error([&] { lower_from(DamagedFile()); }, "ERR_ENGINE_CORRUPT", "the file lacks embed.tokens");
 }
 
+// Biases of 7e4.
+class LargeBiases : public ConstantWeights {
+ public:
+  using ConstantWeights::ConstantWeights;
+  Stored read(const WeightSpec& weight) const override {
+    if (weight.name.find(".bias") == std::string::npos) return ConstantWeights::read(weight);
+    return {DType::Float32, reinterpret_cast<const std::byte*>(values_.data())};
+  }
+
+ private:
+  std::vector<float> values_ = std::vector<float>(1000, 7e4f);
+};
+
+TEST_F(WrongLowering, NamesTheBiasThatFloat16CannotHold) {
+  ModelConfig config = split_config(Architecture::Gpt);
+  add_biases(config);
+  const Graph graph = graph_of(config);
+  const auto lower_as = [&](DType dtype) {
+    network.reset(tensorrt::create_network(*builder));
+    const LargeBiases file(graph, dtype);
+    const tensorrt::WeightStore store = tensorrt::lower(graph, file, options(dtype), *network);
+  };
+  lower_as(DType::BFloat16);
+  expect_error(
+      [&] { lower_as(DType::Float16); }, "ERR_OPTION",
+      "cannot hold layers.0.attn.qkv.bias, which has a 70000, beyond float16's 65504; use \"bfloat16\"");
+}
+
 class LoweredWeights : public WrongLowering {};
 
 // Weights in another type than the engine's are converted, and those in the right one are where they were.

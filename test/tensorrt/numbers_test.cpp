@@ -44,9 +44,9 @@ tensorrt::LoweringOptions lowering(DType dtype) {
 
 // ‖got − want‖ / ‖want‖, the worst of all steps.
 double worst_error(HostTensorRt& tensorrt, const Model& model, const HostEngineOptions& options) {
-  const RandomModel random(model.config);
+  const RandomModel random(model.config), stored(model.config, options.lowering.dtype);
   const Reference reference(random);
-  const HostEngine engine(tensorrt, random, options);
+  const HostEngine engine(tensorrt, stored, options);
   Batches wanted(model.config.vocab, cpu_backend().kv_block_tokens(), kMaxSequences),
       given(model.config.vocab, kBlockTokens, kBlocks);
   double worst = 0;

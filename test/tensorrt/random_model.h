@@ -19,6 +19,7 @@ class RandomModel {
   RandomModel& operator=(const RandomModel&) = delete;
 
   const ModelConfig& config() const { return config_; }
+  DType dtype() const { return dtype_; }
   // The same numbers, whatever the ranks.
   std::string rank_path(const Graph& graph) const;
   RankFile rank_file(const Graph& graph) const { return RankFile::open(rank_path(graph)); }

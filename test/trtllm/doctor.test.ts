@@ -1,7 +1,7 @@
 /**
  * From an installed TensorRT-LLM to an engine that runs: `kraken doctor --build-trtllm` compiles the wrapper against the
- * headers and the library it finds, here the double's under the layout of the Python package, and loading finds what it
- * built. The one test that compiles; it takes the longest.
+ * headers and the library it finds, here the double's library under the layout of the Python package and its headers apart,
+ * and loading finds what it built. The one test that compiles; it takes the longest.
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -28,12 +28,12 @@ test("doctor builds the wrapper, and engines run with it", { skip: skip || doubl
   const mark = `doctor-${process.pid}`;
   const site = join(root, "tensorrt_llm");
   await mkdir(join(site, "libs"), { recursive: true });
-  await symlink(join(repository, "test", "trtllm", "include"), join(site, "include"));
   await symlink(join(dirname(doubleWorker), "libtensorrt_llm.so"), join(site, "libs", "libtensorrt_llm.so"));
   await writeFile(join(site, "version.py"), '__version__ = "1.2.1"\n');
   const undo = withEnvironment({
     KRAKEN_TRTLLM_WORKER: undefined,
     TENSORRT_LLM_ROOT: site,
+    TENSORRT_LLM_INCLUDE: join(repository, "test", "trtllm", "include"),
     XDG_CACHE_HOME: join(root, "cache"),
     KRAKEN_TEST_MARK: mark,
     CMAKE_BUILD_TYPE: "Debug", // compiles in half the time

@@ -1,6 +1,7 @@
 // The networks that TensorRT-LLM runs: its inputs, attention with its plugin's fields, heads padded, logits
 // of the whole vocabulary; of every architecture, as the real TensorRT 10 has them.
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "backend/trtllm/network/pad_heads.h"
@@ -27,14 +28,16 @@ class TrtLlmNetwork : public LoweringTest {
     LoweringTest::TearDown();
   }
 
-  static trtllm::NetworkLimits limits() { return {4, 48, 64, 128, 32, false}; }
+  static trtllm::NetworkLimits limits(int tokens = 128, bool gathers = false) {
+    return {4, 48, 64, tokens, 32, gathers};
+  }
 
-  void lower_for_trtllm(const Graph& plain, DType dtype) {
+  void lower_for_trtllm(const Graph& plain, DType dtype, bool gathers = false) {
     network.reset(tensorrt::create_network(*builder));
     graph = trtllm::pad_heads(plain, trtllm::padded_head_dim(plain.config.head_dim));
     weights.emplace(plain, dtype);
     padded.emplace(plain, graph, *weights);
-    interface.emplace(limits(), plain.config.head_dim, dtype);
+    interface.emplace(limits(128, gathers), plain.config.head_dim, dtype);
     store.emplace(tensorrt::lower(graph, *padded, options(dtype), *network, *interface));
   }
 
@@ -79,7 +82,7 @@ INSTANTIATE_TEST_SUITE_P(Network, TrtLlmNetworkOf, testing::ValuesIn(without_sca
 TEST_P(TrtLlmNetworkOf, HasItsInputsAttentionAndLogits) {
   for (const int ranks : GetParam().ranks) {
     for (int rank = 0; rank < ranks; ++rank) {
-      for (const DType dtype : {DType::Float32, DType::BFloat16}) {
+      for (const DType dtype : {DType::Float32, DType::Float16, DType::BFloat16}) {
         SCOPED_TRACE(std::string(name_of(dtype)) + ", rank " + std::to_string(rank) + " of " +
                      std::to_string(ranks));
         const Graph plain = build_graph(GetParam().config, {rank, ranks, true});
@@ -128,6 +131,7 @@ TEST_P(TrtLlmNetworkOf, HasItsInputsAttentionAndLogits) {
           EXPECT_EQ(values.at("num_kv_heads"), plain.ways * plain.kv_heads);
           EXPECT_EQ(values.at("head_size"), 32);
           EXPECT_EQ(values.at("context_fmha_type"), dtype == DType::Float32 ? 0 : 1);
+          EXPECT_EQ(values.at("type_id"), static_cast<double>(tensorrt::data_type(dtype)));
           // 1 / (q_scaling · √head_size) is the scale of the true size.
           const double scale = 1 / (values.at("q_scaling") * std::sqrt(values.at("head_size")));
           EXPECT_NEAR(scale, 1 / std::sqrt(plain.config.head_dim), 1e-6);
@@ -137,12 +141,54 @@ TEST_P(TrtLlmNetworkOf, HasItsInputsAttentionAndLogits) {
   }
 }
 
+// TensorRT-LLM expects logits of every token of the step then, whatever last_token_ids says.
+TEST_P(TrtLlmNetworkOf, HasARowForEveryTokenWhereContextLogitsAreGathered) {
+  const int ranks = GetParam().ranks.back();
+  lower_for_trtllm(build_graph(GetParam().config, {0, ranks, true}), DType::BFloat16, true);
+  for (int32_t i = 0; i < network->getNbInputs(); ++i) {
+    EXPECT_STRNE(network->getInput(i)->getName(), "last_token_ids");
+  }
+  for (const nvinfer1::ILayer* layer : layers()) {
+    EXPECT_EQ(std::string(layer->getName()).find(".wanted"), std::string::npos) << layer->getName();
+  }
+  const std::unique_ptr<nvinfer1::IBuilderConfig> config(builder->createBuilderConfig());
+  trtllm::configure(*builder, *network, limits(128, true), *config);
+  EXPECT_EQ(log.problems(), "");
+}
+
 TEST_P(TrtLlmNetworkOf, TakesItsProfiles) {
   lower_for_trtllm(build_graph(GetParam().config, {0, GetParam().ranks.back(), true}), DType::BFloat16);
-  const std::unique_ptr<nvinfer1::IBuilderConfig> config(builder->createBuilderConfig());
-  trtllm::configure(*builder, *network, limits(), *config);
-  EXPECT_EQ(config->getNbOptimizationProfiles(), 2);
-  EXPECT_EQ(log.problems(), "");
+  // As its runtime looks a profile up: the first of 64, 128, 256, 512, 1024 that is not below the step's
+  // tokens.
+  for (const auto& [most, profiles] : {std::pair{64, 1}, {65, 2}, {128, 2}, {129, 3}, {1024, 5}, {8192, 6}}) {
+    const std::unique_ptr<nvinfer1::IBuilderConfig> config(builder->createBuilderConfig());
+    trtllm::configure(*builder, *network, limits(most), *config);
+    EXPECT_EQ(config->getNbOptimizationProfiles(), profiles) << most;
+    EXPECT_EQ(log.problems(), "");
+  }
+}
+
+// It binds cache_indirection for as many sequences as there can be: TensorRT would refuse the step if that
+// dimension had the name of the step's own sequences.
+TEST_F(TrtLlmNetwork, NamesEqualSizesAlike) {
+  lower_for_trtllm(build_graph(kraken_config(2), {0, 2, true}), DType::BFloat16);
+  std::map<std::string, std::string> names;
+  for (int32_t i = 0; i < network->getNbInputs(); ++i) {
+    const nvinfer1::ITensor& input = *network->getInput(i);
+    for (int32_t d = 0; d < input.getDimensions().nbDims; ++d) {
+      if (input.getDimensions().d[d] >= 0) continue;
+      names[input.getName()] +=
+          std::string(names[input.getName()].empty() ? "" : ",") + input.getDimensionName(d);
+    }
+  }
+  EXPECT_EQ(names.at("cache_indirection"), "slots,window");
+  EXPECT_EQ(names.at("last_token_ids"), "rows");
+  for (const char* name : {"input_ids", "position_ids"}) EXPECT_EQ(names.at(name), "tokens");
+  for (const char* name :
+       {"sequence_length", "host_past_key_value_lengths", "context_lengths", "host_request_types",
+        "host_context_lengths", "kv_cache_block_offsets", "host_kv_cache_block_offsets"}) {
+    EXPECT_EQ(names.at(name), "sequences") << name;
+  }
 }
 
 TEST_F(TrtLlmNetwork, NamesAFieldThatIsNew) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <list>
+#include <numeric>
 #include <optional>
 
 #include "backend/tensorrt/kraken_interface.h"
@@ -31,10 +32,11 @@ const tensorrt::LoweringOptions kOptions = {DType::Float32, kMaxTokens,  kMaxSeq
 // TensorRT-LLM's way in and out of attention, between our runtime's inputs and our plugin.
 class OurAttention final : public trtllm::TrtLlmInterface {
  public:
-  explicit OurAttention(int true_head_dim)
-      : TrtLlmInterface({kMaxSequences, kMaxContext, kMaxContext, kMaxTokens, kBlockTokens, false},
+  OurAttention(int true_head_dim, bool all_rows)
+      : TrtLlmInterface({kMaxSequences, kMaxContext, kMaxContext, kMaxTokens, kBlockTokens, all_rows},
                         true_head_dim, DType::Float32),
-        true_head_dim_(true_head_dim) {}
+        true_head_dim_(true_head_dim),
+        all_rows_(all_rows) {}
 
   void add_inputs(const Layers& layers, const Graph& graph) override {
     ours_.add_inputs(layers, graph);
@@ -43,7 +45,7 @@ class OurAttention final : public trtllm::TrtLlmInterface {
   }
   Tensor ids() const override { return ours_.ids(); }
   Tensor positions() const override { return ours_.positions(); }
-  Tensor wanted_rows() const override { return ours_.wanted_rows(); }
+  Tensor wanted_rows() const override { return all_rows_ ? nullptr : ours_.wanted_rows(); }
   Tensor logits(const Layers&, const Graph&, Tensor columns) override { return columns; }
 
  protected:
@@ -77,6 +79,7 @@ class OurAttention final : public trtllm::TrtLlmInterface {
 
  private:
   const int true_head_dim_;
+  const bool all_rows_;
   tensorrt::KrakenInterface ours_{kOptions};
   std::vector<Tensor>
       inputs_;  // as ours are declared: ids, positions, sequence_begins, past_lengths, block_tables, …
@@ -100,18 +103,18 @@ std::vector<Model> without_scaled_frequencies() {
 INSTANTIATE_TEST_SUITE_P(Models, TrtLlmNumbersOf, testing::ValuesIn(without_scaled_frequencies()),
                          [](const auto& info) { return info.param.name; });
 
-TEST_P(TrtLlmNumbersOf, AreThoseOfTheCpuBackend) {
-  std::string why_not;
-  HostTensorRt* tensorrt = HostTensorRt::get(why_not);
-  if (tensorrt == nullptr) GTEST_SKIP() << why_not;
-  const RandomModel random(GetParam().config);
+// `all_rows`: an engine that gathers the logits of prompts, whose steps have a row for every token.
+void compare_with_the_cpu_backend(HostTensorRt* tensorrt, const Model& model, const std::vector<int>& counts,
+                                  bool all_rows) {
+  const RandomModel random(model.config);
   const Graph graph = build_graph(random.config(), {0, 1, true});
   const auto group = make_local_group(1);
   CompileOptions compile;
   compile.max_tokens = kMaxTokens;
-  compile.max_sequences = compile.max_rows = compile.kv_blocks = kMaxSequences;
+  compile.max_sequences = compile.kv_blocks = kMaxSequences;
+  compile.max_rows = all_rows ? kMaxTokens : kMaxSequences;
   compile.max_context = kMaxContext;
-  for (const int ranks : GetParam().ranks) {
+  for (const int ranks : counts) {
     const auto reference = cpu_backend().compile(graph, random.rank_path(graph), *group[0], compile);
     std::list<Kept> kept;
     HostEngineOptions options;
@@ -124,7 +127,7 @@ TEST_P(TrtLlmNumbersOf, AreThoseOfTheCpuBackend) {
       parts.plain = rank;
       parts.padded = trtllm::pad_heads(rank, trtllm::padded_head_dim(rank.config.head_dim));
       parts.weights.emplace(parts.plain, parts.padded, weights);
-      parts.interface.emplace(rank.config.head_dim);
+      parts.interface.emplace(rank.config.head_dim, all_rows);
       rank = parts.padded;
       return tensorrt::lower(parts.padded, *parts.weights, kOptions, network, *parts.interface);
     };
@@ -134,10 +137,13 @@ TEST_P(TrtLlmNumbersOf, AreThoseOfTheCpuBackend) {
         given(vocab, kBlockTokens, kBlocks);
     double worst = 0;
     for (const std::vector<Turn>& turns : mixed_script()) {
-      const StepBatch batch = wanted.next(turns);
+      StepBatch batch = wanted.next(turns), theirs = given.next(turns);
+      std::vector<int32_t> rows(batch.tokens.size());
+      std::iota(rows.begin(), rows.end(), 0);
+      if (all_rows) batch.wanted_rows = theirs.wanted_rows = rows;
       std::vector<float> want(batch.wanted_rows.size() * static_cast<size_t>(vocab));
       reference->step(batch, want.data());
-      const std::vector<float> got = engine.step(given.next(turns));
+      const std::vector<float> got = engine.step(theirs);
       double error = 0, norm = 0;
       for (size_t i = 0; i < want.size(); ++i) {
         error += std::pow(static_cast<double>(got[i]) - static_cast<double>(want[i]), 2);
@@ -145,10 +151,24 @@ TEST_P(TrtLlmNumbersOf, AreThoseOfTheCpuBackend) {
       }
       worst = std::max(worst, std::sqrt(error / norm));
     }
-    std::printf("  %-20s R=%d  %.2e (%3.0f %% of tolerance)\n", GetParam().name.c_str(), ranks, worst,
+    std::printf("  %-20s R=%d  %.2e (%3.0f %% of tolerance)\n", model.name.c_str(), ranks, worst,
                 100 * worst / 1e-5);
     EXPECT_TRUE(worst <= 1e-5) << worst;
   }
+}
+
+TEST_P(TrtLlmNumbersOf, AreThoseOfTheCpuBackend) {
+  std::string why_not;
+  HostTensorRt* tensorrt = HostTensorRt::get(why_not);
+  if (tensorrt == nullptr) GTEST_SKIP() << why_not;
+  compare_with_the_cpu_backend(tensorrt, GetParam(), GetParam().ranks, false);
+}
+
+TEST_P(TrtLlmNumbersOf, AreThoseOfTheCpuBackendForEveryToken) {
+  std::string why_not;
+  HostTensorRt* tensorrt = HostTensorRt::get(why_not);
+  if (tensorrt == nullptr) GTEST_SKIP() << why_not;
+  compare_with_the_cpu_backend(tensorrt, GetParam(), {GetParam().ranks.back()}, true);
 }
 
 }  // namespace

@@ -36,14 +36,14 @@ before(async () => {
   await buildDouble(at("two"), { ranks: 2, limits });
   await buildDouble(at("four"), { ranks: 4, limits });
   await buildDouble(at("plain"), { ranks: 2 });
-  await buildDouble(at("gpt"), { ranks: 2, random: "gpt-tiny" });
+  await buildDouble(at("gpt"), { ranks: 2, random: "gpt-tiny", dtype: "float16" });
   // The same weights, as an engine of the CPU backend.
   for (const name of ["two", "four", "gpt"]) {
     const change = (manifest: { backend: string }) => {
       manifest.backend = "cpu";
     };
-    const random = name === "gpt" ? "gpt-tiny" : "kraken-tiny-4way";
-    await buildDouble(at(`${name}-cpu`), { ranks: name === "four" ? 4 : 2, random, change });
+    const model = name === "gpt" ? ({ random: "gpt-tiny", dtype: "float16" } as const) : {};
+    await buildDouble(at(`${name}-cpu`), { ranks: name === "four" ? 4 : 2, ...model, change });
   }
 });
 after(async () => {
@@ -193,6 +193,7 @@ describe("tensorrt-llm", { skip }, () => {
       { isolation: "none" as const },
       { maxBatchSize: 9 },
       { maxStepTokens: 1 << 19 },
+      { maxStepTokens: 100 }, // less than its longest prompt, in float32
     ]) {
       assert.equal(
         await refusal(() => Engine.load(at("plain"), options)),
@@ -200,6 +201,10 @@ describe("tensorrt-llm", { skip }, () => {
         JSON.stringify(options),
       );
     }
+    assert.equal(
+      await refusal(() => Engine.load(at("plain"), { kvCacheTokens: 64 })),
+      "ERR_OUT_OF_MEMORY", // less than one sequence
+    );
     await using engine = await Engine.load(at("plain"), { maxSequenceLength: 100, maxQueue: 4 });
     assert.equal(await refusal(async () => engine.generate(Array(120).fill(1))), "ERR_CONTEXT_LENGTH");
     assert.equal(await refusal(async () => engine.generate([256])), "ERR_TOKEN_RANGE");

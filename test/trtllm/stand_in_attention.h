@@ -1,6 +1,6 @@
 // A plugin that passes for TensorRT-LLM's GPTAttention: its name, namespace and field names, shapes and
-// types, and no arithmetic. It refuses what the original would only crash of: a field that is missing, inputs
-// of other types.
+// types, and no arithmetic. It refuses fields as the original does: one that is missing, or of another type
+// than is read, which for one field is not the type that is listed.
 #pragma once
 
 #include <NvInfer.h>
@@ -22,6 +22,7 @@ inline const std::vector<std::pair<std::string, nvinfer1::PluginFieldType>>& gpt
                              "vision_length",
                              "num_kv_heads",
                              "num_kv_heads_origin",
+                             "layer_idx_in_cache_pool",
                              "head_size",
                              "unidirectional",
                              "rotary_embedding_dim",
@@ -32,6 +33,7 @@ inline const std::vector<std::pair<std::string, nvinfer1::PluginFieldType>>& gpt
                              "kv_cache_quant_mode",
                              "mask_type",
                              "block_sparse_block_size",
+                             "block_sparse_homo_head_pattern",
                              "block_sparse_num_local_blocks",
                              "block_sparse_vertical_stride",
                              "paged_kv_cache",
@@ -53,9 +55,9 @@ inline const std::vector<std::pair<std::string, nvinfer1::PluginFieldType>>& gpt
     }
     for (const char* name :
          {"position_embedding_type", "rotary_embedding_scale_type", "unfuse_qkv_gemm", "use_logn_scaling",
-          "context_fmha_type", "remove_input_padding", "block_sparse_homo_head_pattern", "qkv_bias_enabled",
-          "do_cross_attention", "pos_shift_enabled", "dense_context_fmha", "use_paged_context_fmha",
-          "use_fp8_context_fmha", "has_full_attention_mask", "is_spec_decoding_enabled",
+          "context_fmha_type", "remove_input_padding", "qkv_bias_enabled", "do_cross_attention",
+          "pos_shift_enabled", "dense_context_fmha", "use_paged_context_fmha", "use_fp8_context_fmha",
+          "has_full_attention_mask", "is_spec_decoding_enabled",
           "spec_decoding_is_generation_length_variable", "is_mla_enabled", "fuse_fp4_quant", "skip_attn"}) {
       all->emplace_back(name, Type::kINT8);
     }
@@ -141,6 +143,7 @@ class StandInCreator final : public nvinfer1::IPluginCreator {
     for (int32_t i = 0; i < given->nbFields; ++i) {
       const nvinfer1::PluginField& field = given->fields[i];
       values[field.name] = value_of(field);
+      if (field.length != 1 || field.type != read_as(field.name)) return nullptr;
     }
     for (const nvinfer1::PluginField& field : fields_) {
       if (!values.count(field.name)) return nullptr;
@@ -152,6 +155,14 @@ class StandInCreator final : public nvinfer1::IPluginCreator {
   }
 
  private:
+  // As the original: one field is listed as another type than it is read as.
+  nvinfer1::PluginFieldType read_as(const std::string& name) const {
+    if (name == "block_sparse_homo_head_pattern") return nvinfer1::PluginFieldType::kINT8;
+    for (const nvinfer1::PluginField& field : fields_) {
+      if (name == field.name) return field.type;
+    }
+    return nvinfer1::PluginFieldType::kUNKNOWN;
+  }
   static double value_of(const nvinfer1::PluginField& field) {
     switch (field.type) {
       case nvinfer1::PluginFieldType::kINT8:

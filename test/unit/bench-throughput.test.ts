@@ -105,6 +105,7 @@ describe("serving", () => {
     outputTokens: 2,
     maxBatchSize: 1,
     link: "none",
+    hosts: null,
     backend: "cpu",
     threads: 1,
     seed: 0,

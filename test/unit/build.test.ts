@@ -60,6 +60,7 @@ function fakeAddon(changes: { fail?: Error; steps?: number; tensorrt?: boolean }
       }
       const rank = {
         weightBytes: 100,
+        loadedWeightBytes: 100,
         kvBytesPerToken: 10,
         kvCacheBytes: 640,
         activationBytes: 50,
@@ -151,6 +152,20 @@ describe("buildEngine", () => {
     const manifest = await readManifest(output);
     assert.deepEqual(manifest.tokenizer, { kind: "file", file: "tokenizer.json" });
     assert.ok(manifest.files["tokenizer.json"]);
+  });
+
+  test("leaves the type of a float16 checkpoint to GPUs, unless told another", async () => {
+    const dtypeOf = async (stored: CheckpointIndex["dtype"], options: BuildOptions) => {
+      const addon = fakeAddon({ tensorrt: true });
+      const source = { ...checkpoint, dtype: stored };
+      return (await build(addon, { checkpoint: source, dryRun: true, ...options })).dtype;
+    };
+    assert.equal(await dtypeOf("float16", { backend: "tensorrt" }), "float16");
+    assert.equal(await dtypeOf("float16", { backend: "tensorrt", dtype: "bfloat16" }), "bfloat16");
+    assert.equal(await dtypeOf("float32", { backend: "tensorrt" }), "bfloat16");
+    assert.equal(await dtypeOf("bfloat16", { backend: "tensorrt" }), "bfloat16");
+    assert.equal(await dtypeOf("float16", {}), "bfloat16");
+    assert.equal(await dtypeOf("bfloat16", { dtype: "float16" }), "float16");
   });
 
   test("compiles for backend tensorrt, and keeps in the manifest what for", async () => {
@@ -343,7 +358,7 @@ describe("refuses", () => {
       "a dtype",
       { dtype: "int4" as never },
       "ERR_OPTION",
-      /`dtype` must be "float32" or "bfloat16" or "int8"/,
+      /`dtype` must be "float32" or "bfloat16" or "float16" or "int8"/,
     ],
     ["a backend", { backend: "tpu" }, "ERR_OPTION", /`backend` must be "cpu" or "tensorrt"/],
     [

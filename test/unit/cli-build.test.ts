@@ -32,6 +32,7 @@ const plan = {
   perRank: [
     {
       weightBytes: 3 << 20,
+      loadedWeightBytes: 6 << 20,
       kvBytesPerToken: 4096,
       kvCacheBytes: 8 << 20,
       activationBytes: 1 << 20,
@@ -40,6 +41,7 @@ const plan = {
     },
     {
       weightBytes: 3 << 20,
+      loadedWeightBytes: 6 << 20,
       kvBytesPerToken: 4096,
       kvCacheBytes: 8 << 20,
       activationBytes: 1 << 20,
@@ -98,6 +100,23 @@ describe("options", () => {
     );
   });
 
+  test("--push is not buildEngine()'s: it takes what was built to the other hosts", async () => {
+    const fake = fakeBuild();
+    const pushes: unknown[][] = [];
+    const pushEngine = async (...given: unknown[]) => {
+      pushes.push(given);
+      return [{ host: "b", files: ["config.json", "rank1.engine"], written: true }];
+    };
+    const library = { ...fake.library, push: async () => ({ pushEngine }) };
+    const words = ["build", "ckpt.pt", "--output", "out", "--push", "a:1,b:1", "--launch-agent", "rsh -l me"];
+    const { code, stdout, stderr } = await kraken(words, { library });
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(given(fake.calls[0]), { checkpoint: "ckpt.pt", output: "out" });
+    const [directory, { hosts, launchAgent }] = pushes[0] as [string, { hosts: string; launchAgent: string }];
+    assert.deepEqual([directory, hosts, launchAgent], [summary.directory, "a:1,b:1", "rsh -l me"]);
+    assert.match(stdout, /b +2 files/);
+  });
+
   test("what an engine for GPUs is compiled for", async () => {
     const { maxBatchSize, maxStepTokens, ranksPerDevice } = await options(
       ...["x", "--output", "y", "--max-batch-size", "16", "--max_num_tokens", "4096"],
@@ -142,6 +161,9 @@ describe("options", () => {
   test("usual spellings of types and backends", async () => {
     const { dtype, backend } = await options("x", "--output", "y", "--dtype", "bf16", "--backend", "trtllm");
     assert.deepEqual([dtype, backend], ["bfloat16", "tensorrt-llm"]);
+    for (const word of ["fp16", "f16", "half", "float16"]) {
+      assert.equal((await options("x", "--output", "y", "--dtype", word)).dtype, "float16");
+    }
   });
 
   test("KRAKEN_RANKS is a default, which the command line overrides, by any name", async (t) => {
@@ -169,9 +191,9 @@ describe("output", () => {
     assert.match(stdout, /1, 2 are possible/);
     assert.match(
       stdout,
-      /rank 0 +about 14\.0 MiB: 3\.00 MiB weights, 8\.00 MiB key\/value cache, 1\.00 MiB activations, 2\.00 MiB exchange buffers\n/,
+      /rank 0 +about 17\.0 MiB: 6\.00 MiB weights, 8\.00 MiB key\/value cache, 1\.00 MiB activations, 2\.00 MiB exchange buffers\n/,
     );
-    assert.match(stdout, /rank 1 +about 12\.0 MiB: .* 1\.00 MiB activations\n/);
+    assert.match(stdout, /rank 1 +about 15\.0 MiB: .* 1\.00 MiB activations\n/);
     assert.match(stdout, /for +8 sequences of 256 tokens, steps of up to 256\n/);
     assert.match(stdout, /network +6 Attention, 24 Linear\n/);
   });

@@ -94,11 +94,8 @@ test("a worker that is missing, of another build, or fails, is said", async () =
 /** A folder that passes for the Python package of TensorRT-LLM. */
 function trtllmRoot(version: string, { complete = true } = {}): string {
   const root = mkdtempSync(join(scripts, "trtllm-"));
-  for (const folder of ["include/tensorrt_llm/executor", "libs"]) {
-    mkdirSync(join(root, folder), { recursive: true });
-  }
+  mkdirSync(join(root, "libs"), { recursive: true });
   writeFileSync(join(root, "version.py"), `__version__ = "${version}"\n`);
-  writeFileSync(join(root, "include/tensorrt_llm/executor/executor.h"), "");
   if (complete) writeFileSync(join(root, "libs/libtensorrt_llm.so"), "");
   return root;
 }

@@ -54,6 +54,9 @@ test("a checkpoint", async () => {
   const { code, stdout } = await kraken(["inspect", "ckpt.pt", "--tp", "2"], { library: fakes(asked) });
   assert.equal(code, 0);
   assert.deepEqual(asked, [{ config, ranks: 2, dtype: "bfloat16", backend: "cpu", ...limits }]);
+  // What a build for GPUs would make of a checkpoint in float16.
+  await kraken(["inspect", "ckpt.pt", "--backend", "tensorrt"], { library: fakes(asked) });
+  assert.equal(asked[1]!.dtype, "float16");
   assert.match(stdout, /^ckpt\.pt: checkpoint\n/);
   assert.match(stdout, /^ {2}model +Kraken, 2 ways, 3 layers, /m);
   assert.match(stdout, /^ {2}from +a checkpoint of a test$/m);

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type ModelConfig, waysOf } from "../../lib/model-config.js";
+import { type DType, type ModelConfig, waysOf } from "../../lib/model-config.js";
 import { preset } from "../../lib/presets.js";
 import { stepLimits } from "../../lib/step-limits.js";
 import {
@@ -95,8 +95,8 @@ const models: [string, number[]][] = [
   ["ladder-760m", [1, 2, 4, 8]],
 ];
 
-function made(config: ModelConfig, ranks: number, dtype: "float32" | "bfloat16" = "bfloat16") {
-  const limits = trtllmLimits({}, stepLimits({}, config.maxPositions));
+function made(config: ModelConfig, ranks: number, dtype: Exclude<DType, "int8"> = "bfloat16") {
+  const limits = trtllmLimits({}, stepLimits({}, config.maxPositions), dtype);
   return trtllmConfig(config, { ranks, dtype, limits, network: { StartNorm: 3, JoinNorm: 3, AllReduce: 1 } });
 }
 
@@ -104,8 +104,11 @@ for (const [name, counts] of models) {
   test(`${name}: every key it requires, and sizes that its ranks divide`, () => {
     const { config } = preset(name);
     for (const ranks of counts) {
-      for (const dtype of ["float32", "bfloat16"] as const) {
+      for (const dtype of ["float32", "bfloat16", "float16"] as const) {
         const theirs = made(config, ranks, dtype);
+        assert.equal(theirs.pretrained_config.dtype, dtype);
+        assert.equal(theirs.build_config.plugin_config.gpt_attention_plugin, dtype);
+        assert.equal(theirs.build_config.plugin_config.context_fmha, dtype !== "float32");
         assert.deepEqual(objections(theirs as unknown as Json), []);
         const { num_attention_heads, head_size, hidden_size } = theirs.pretrained_config;
         // What it computes for a rank: its heads, and the width of its residual streams.
@@ -142,19 +145,27 @@ test("heads are padded to what the attention kernels take", () => {
 
 test("limits fit each other, and what cannot be is refused", () => {
   const steps = stepLimits({ maxBatchSize: 32, maxStepTokens: 8192 }, 1024);
-  assert.deepEqual(trtllmLimits({ maxInputLength: 512 }, steps), {
+  assert.deepEqual(trtllmLimits({ maxInputLength: 512 }, steps, "bfloat16"), {
     maxBatchSize: 32,
     maxStepTokens: 8192,
     maxSequenceLength: 1024,
     maxInputLength: 512,
     gatherContextLogits: false,
   });
-  assert.equal(trtllmLimits({}, steps).maxInputLength, 1023);
+  assert.equal(trtllmLimits({}, steps, "bfloat16").maxInputLength, 1023);
   assert.throws(
-    () => trtllmLimits({ maxInputLength: 1024 }, steps),
+    () => trtllmLimits({ maxInputLength: 1024 }, steps, "bfloat16"),
     /must be less than the longest sequence/,
   );
-  assert.throws(() => trtllmLimits({ maxInputLength: 0 }, steps), { code: "ERR_OPTION" });
+  assert.throws(() => trtllmLimits({ maxInputLength: 0 }, steps, "bfloat16"), { code: "ERR_OPTION" });
+  // Without its kernels for whole prompts it cannot compute one in chunks.
+  const few = stepLimits({ maxStepTokens: 256 }, 1024);
+  assert.equal(trtllmLimits({}, few, "bfloat16").maxInputLength, 1023);
+  assert.equal(trtllmLimits({ maxInputLength: 256 }, few, "float32").maxInputLength, 256);
+  assert.throws(() => trtllmLimits({}, few, "float32"), {
+    code: "ERR_OPTION",
+    message: /`maxStepTokens` \(256\) must be at least `maxInputLength` \(1023\)/,
+  });
   assert.throws(() => checkTrtLlmBuild({ dtype: "int8", communication: undefined }), { code: "ERR_OPTION" });
   assert.throws(() => checkTrtLlmBuild({ dtype: "bfloat16", communication: "none" }), { code: "ERR_OPTION" });
   assert.throws(() => checkNotTrtLlm({ gatherContextLogits: true }), { code: "ERR_OPTION" });

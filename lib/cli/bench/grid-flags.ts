@@ -1,4 +1,4 @@
-/** The options that `bench ttft` and `bench latency` share: what is compared, and how long. */
+/** The options that the benchmarks share: what is compared and where it runs; of `bench ttft` and `bench latency`, how long. */
 import type { Command } from "commander";
 import { InvalidArgumentError } from "commander";
 import type { BenchOptions } from "../../bench/options.js";
@@ -74,13 +74,20 @@ export function addModelFlags(command: Command, batch?: string): void {
     aliases: ["--context-length"],
   });
   if (batch) flag("--batch <list>", `sequences at once (default: ${batch})`, { parse: integers });
-  flag("--dtype <list>", "float32, bfloat16, int8 (default: the engines', or bfloat16)", {
+  flag("--dtype <list>", "float32, bfloat16, float16, int8 (default: the engines', or bfloat16)", {
     parse: listOf(dtype),
   });
   flag("--backend <name>", "cpu, tensorrt or tensorrt-llm (default: cpu)", { parse: backend });
   flag("--link <link>", "emulate a link between the ranks, as in 10Gbit,20us (default: none)");
   flag("--threads <n>", "compute threads of all ranks together (default: the cores)", { parse: integer });
   flag("--seed <n>", "of weights, prompts and the order of turns (default: 0)", { parse: integer });
+}
+
+export function addHostFlags(command: Command): void {
+  command.optionsGroup("Several hosts:");
+  const flag = (flags: string, text: string) => addFlag(command, flags, text, { env: false });
+  flag("--hosts <list>", "hosts and the ranks of each, this one first, as in a:1,b:1 (default: all here)");
+  flag("--launch-agent <cmd>", "starts ranks there: gets HOST COMMAND… (default: ssh)");
 }
 
 export function addGridFlags(command: Command, decoding: boolean): void {
@@ -99,9 +106,7 @@ export function addGridFlags(command: Command, decoding: boolean): void {
     parse: share,
   });
   flag("--warmup <n>", "rounds that don't count, after the cold one (default: 2)", { parse: integer });
-  command.optionsGroup("Several hosts:");
-  flag("--hosts <list>", "hosts and the ranks of each, this one first, as in a:1,b:1 (default: all here)");
-  flag("--launch-agent <cmd>", "starts ranks there: gets HOST COMMAND… (default: ssh)");
+  addHostFlags(command);
   addOutputFlags(command);
   flag("--resume", "go on with what the file of --json holds");
 }

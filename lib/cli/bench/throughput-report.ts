@@ -66,7 +66,7 @@ function percentilesTable(results: readonly ThroughputResult[]): Table {
 }
 
 function method({ settings }: ThroughputRecord): string[] {
-  const { requests, arrival, context, outputTokens, maxBatchSize, link, goodput } = settings;
+  const { requests, arrival, context, outputTokens, maxBatchSize, link, hosts, goodput } = settings;
   const good = goodput
     ? [
         `Good requests: ${Object.entries(goodput)
@@ -78,6 +78,7 @@ function method({ settings }: ThroughputRecord): string[] {
     `${plural(requests, "request")} of ${context} prompt tokens and ${outputTokens} output tokens each, ${arrival} arrival, at most ${plural(maxBatchSize, "sequence")} at once.`,
     "A request's clock starts when it was due. TTFT: to its first token in JavaScript, waiting included. TPOT: the rest of its time over its other tokens. " +
       "ITL: every gap between two tokens. E2EL: to its last token.",
+    ...(hosts === null ? [] : [`Ranks are processes on hosts ${hosts}, which speak TCP.`]),
     ...(link === "none" ? [] : [`An emulated link of ${link} between threads of one machine.`]),
     ...good,
   ];

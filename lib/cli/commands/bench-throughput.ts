@@ -5,7 +5,7 @@ import type { Arrival } from "../../bench/arrivals.js";
 import { pageHtml } from "../../report/html.js";
 import { pageMarkdown, pageText } from "../../report/page.js";
 import { benchEnvironment } from "../bench/environment.js";
-import { addModelFlags, type GridFlags, listOf } from "../bench/grid-flags.js";
+import { addHostFlags, addModelFlags, type GridFlags, listOf } from "../bench/grid-flags.js";
 import { addOutputFlags, checkOutputs, type Rendered, writeOutputs } from "../bench/outputs.js";
 import { throughputCsv, throughputPage, throughputSummary } from "../bench/throughput-report.js";
 import type { Context } from "../context.js";
@@ -54,6 +54,7 @@ export function addBenchThroughput(bench: Command, context: Context): void {
   flag("--output-tokens <n>", "of each (default: 32)", { parse: integer });
   flag("--max-batch-size <n>", "sequences that run at once (default: 8)", { parse: integer });
   flag("--goodput <limits>", "count requests that meet them: ttft:200,tpot:50,e2el:2000 (milliseconds)");
+  addHostFlags(command);
   addOutputFlags(command);
   command.helpOption("-h, --help", "show help");
   command.action((flags: Flags) => throughput(flags, context));

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import type { BuildPlan, BuildSummary } from "../../build.js";
 import { type Architecture, type DType, dtypes } from "../../model-config.js";
 import type { RankPlan } from "../../native.js";
-import type { Pushed } from "../../push.js";
+import type { Pushed, PushOptions } from "../../push.js";
 import type { Context } from "../context.js";
 import { UsageError } from "../failure.js";
 import { addFlag, choice, integer } from "../flags.js";
@@ -13,7 +13,10 @@ import { ProgressBar } from "../progress.js";
 
 export const architectures = ["kraken", "gpt", "parallel", "ladder"];
 export const backends = ["cpu", "tensorrt", "tensorrt-llm"];
-export const dtype = choice(dtypes, { fp32: "float32", f32: "float32", bf16: "bfloat16" });
+export const dtype = choice(dtypes, {
+  ...{ fp32: "float32", f32: "float32", bf16: "bfloat16" },
+  ...{ fp16: "float16", f16: "float16", half: "float16" },
+});
 export const backend = choice(backends, {
   trt: "tensorrt",
   trtllm: "tensorrt-llm",
@@ -82,7 +85,9 @@ export function addBuild(program: Command, context: Context): void {
     parse: integer,
     aliases: rankAliases,
   });
-  addFlag(command, "--dtype <type>", "float32, bfloat16 or int8 (default: bfloat16)", { parse: dtype });
+  addFlag(command, "--dtype <type>", "float32, bfloat16, float16 or int8 (default: bfloat16)", {
+    parse: dtype,
+  });
   addFlag(command, "--backend <name>", "cpu, tensorrt or tensorrt-llm (default: cpu)", { parse: backend });
   addFlag(command, "--max-positions <n>", "longest context, if less than the model's; also --max-seq-len", {
     parse: integer,
@@ -163,7 +168,7 @@ async function build(checkpoint: string | undefined, flags: Flags, context: Cont
   if (flags.output === undefined && !flags.dryRun) {
     throw new UsageError("--output is missing: the directory to create (or --dry-run to write nothing)");
   }
-  const { force, json: _, checkpointDir: __, maxInputLen, ...options } = flags;
+  const { force, json: _, checkpointDir: __, push: hosts, launchAgent, maxInputLen, ...options } = flags;
   const { buildEngine } = await context.library.build();
   const bar = new ProgressBar(context.stderr, !flags.json);
   try {
@@ -177,7 +182,9 @@ async function build(checkpoint: string | undefined, flags: Flags, context: Cont
     });
     bar.clear();
     const pushed =
-      isBuilt(result) && flags.push !== undefined ? await push(result, flags, context) : undefined;
+      isBuilt(result) && hosts !== undefined
+        ? await push(result, { hosts, launchAgent }, context)
+        : undefined;
     if (flags.json) {
       const { graph: _, ...document } = result; // `kraken inspect --graph` prints it
       printJson(context.stdout, { ...document, pushed });
@@ -187,9 +194,9 @@ async function build(checkpoint: string | undefined, flags: Flags, context: Cont
   }
 }
 
-async function push({ directory }: BuildSummary, { push: hosts, launchAgent }: Flags, context: Context) {
+async function push({ directory }: BuildSummary, options: PushOptions, context: Context) {
   const { pushEngine } = await context.library.push();
-  return pushEngine(directory, { hosts: hosts!, launchAgent, signal: context.signal });
+  return pushEngine(directory, { ...options, signal: context.signal });
 }
 
 const pushedReport = (pushed: readonly Pushed[]): string =>
@@ -208,14 +215,14 @@ function isBuilt(result: BuildPlan | BuildSummary): result is BuildSummary {
 }
 
 /** What a rank holds when it runs: activations and exchange buffers are estimates. */
-function memoryLine({ weightBytes, kvCacheBytes, activationBytes, exchangeBytes }: RankPlan): string {
+function memoryLine({ loadedWeightBytes, kvCacheBytes, activationBytes, exchangeBytes }: RankPlan): string {
   const parts = [
-    `${bytes(weightBytes)} weights`,
+    `${bytes(loadedWeightBytes)} weights`,
     `${bytes(kvCacheBytes)} key/value cache`,
     `${bytes(activationBytes)} activations`,
     ...(exchangeBytes > 0 ? [`${bytes(exchangeBytes)} exchange buffers`] : []),
   ];
-  const total = weightBytes + kvCacheBytes + activationBytes + exchangeBytes;
+  const total = loadedWeightBytes + kvCacheBytes + activationBytes + exchangeBytes;
   return `about ${bytes(total)}: ${parts.join(", ")}`;
 }
 

@@ -6,6 +6,7 @@ import { fromNative, KrakenError } from "../../errors.js";
 import {
   type Architecture,
   type DType,
+  defaultDType,
   type ModelConfig,
   parameterCount,
   waysOf,
@@ -54,10 +55,15 @@ export function addInspect(program: Command, context: Context): void {
     aliases: rankAliases,
     env: false,
   });
-  addFlag(command, "--dtype <type>", "float32, bfloat16 or int8 (default: bfloat16, or the engine's)", {
-    parse: dtype,
-    env: false,
-  });
+  addFlag(
+    command,
+    "--dtype <type>",
+    "float32, bfloat16, float16 or int8 (default: as build, or the engine's)",
+    {
+      parse: dtype,
+      env: false,
+    },
+  );
   addFlag(command, "--backend <name>", "default: cpu, or the engine's", { parse: backend, env: false });
   command.optionsGroup("Run:");
   addFlag(command, "--graph", "list the ops of rank 0");
@@ -76,7 +82,8 @@ interface Subject {
   storedDtype: string;
   tokenizer: string | null;
   ranks: number;
-  dtype: DType;
+  /** Of an engine. */
+  dtype: DType | undefined;
   backend: string;
   /** Only of an engine. */
   createdBy?: string;
@@ -135,7 +142,7 @@ async function subjectOf(path: string | undefined, flags: Flags, context: Contex
     storedDtype: index.dtype,
     tokenizer: index.tokenizer?.kind ?? null,
     ranks: 1,
-    dtype: "bfloat16",
+    dtype: undefined,
     backend: "cpu",
   };
 }
@@ -143,8 +150,8 @@ async function subjectOf(path: string | undefined, flags: Flags, context: Contex
 async function inspect(path: string | undefined, flags: Flags, context: Context): Promise<void> {
   const subject = await subjectOf(path, flags, context);
   const ranks = flags.ranks ?? subject.ranks;
-  const dtype = flags.dtype ?? subject.dtype;
   const backend = flags.backend ?? subject.backend;
+  const dtype = flags.dtype ?? subject.dtype ?? defaultDType(backend, subject.storedDtype);
   const { config } = subject;
   let plan: NativePlan | undefined;
   let whyNot: string | undefined;

@@ -25,12 +25,15 @@ class CpuBackend : public Backend {
              {"bfloat16", cpu::compute_dtype(DType::BFloat16) == DType::BFloat16
                               ? "native"
                               : "computed in float32: this CPU has no AVX512_BF16"},
+             {"float16", "computed in float32"},
              {"int8", cpu::int8_is_native() ? "native"
                                             : "exact, at the speed of float32: this CPU has no AVX512_VNNI"},
              {"oneDNN", cpu::onednn_version()},
              {"highway", std::to_string(HWY_MAJOR) + "." + std::to_string(HWY_MINOR) + "." +
                              std::to_string(HWY_PATCH)}}};
   }
+
+  DType compute_dtype(DType engine) const override { return cpu::compute_dtype(engine); }
 
   int kv_block_tokens() const override { return cpu::kBlockTokens; }
 

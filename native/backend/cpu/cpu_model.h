@@ -69,7 +69,7 @@ class CpuModel : public RankModel {
   std::vector<std::vector<float>> vectors;     // norms, biases, rotary tables
   std::vector<std::vector<std::byte>> tables;  // of positions, as stored
   std::vector<Ticket> tickets;                 // by exchange, in starting order
-  std::vector<Addends> sums;                   // what wait() gave
+  std::vector<Exchanged> exchanged;            // what wait() gave
   std::vector<CpuStep> steps;
 
  private:

@@ -7,7 +7,7 @@
 namespace kraken::cpu {
 
 DType compute_dtype(DType engine_dtype) {
-  if (engine_dtype == DType::Float32) return DType::Float32;
+  if (engine_dtype == DType::Float32 || engine_dtype == DType::Float16) return DType::Float32;
   return allowed_instruction_set() >= InstructionSet::Avx512Bf16 ? DType::BFloat16 : DType::Float32;
 }
 
@@ -38,7 +38,7 @@ struct PackedLinear::Impl {
 PackedLinear::PackedLinear(const void* weight, DType stored, const float* bias, int64_t n, int64_t k,
                            DType compute, DType output, int64_t max_rows, const float* scales) {
   KRAKEN_CHECK(weight != nullptr && n > 0 && k > 0 && max_rows > 0);
-  KRAKEN_CHECK(stored != DType::Float16 && compute != DType::Float16);
+  KRAKEN_CHECK(stored == compute || compute == DType::Float32);
   KRAKEN_CHECK((stored == DType::Int8) == (compute == DType::Int8) &&
                (stored == DType::Int8) == (scales != nullptr));
   KRAKEN_CHECK(compute == DType::Int8 || compute == compute_dtype(compute));

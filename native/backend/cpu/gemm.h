@@ -12,7 +12,8 @@
 namespace kraken::cpu {
 
 // The dtype of activations: bfloat16 for a bfloat16 or int8 engine where this machine multiplies bfloat16
-// natively, else float32 (bfloat16 weights are then widened at load).
+// natively, else float32. Weights of 16 bits are then widened at load, and those of a float16 engine always:
+// there is no arithmetic in float16 here.
 DType compute_dtype(DType engine_dtype);
 
 // Whether this machine multiplies int8 natively. If not, an int8 engine gives the same sums at the speed of

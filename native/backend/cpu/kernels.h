@@ -6,19 +6,21 @@
 #include <span>
 
 #include "base/dtype.h"
+#include "comm/addends.h"
 #include "model/config.h"
 
 namespace kraken::cpu {
 
 // v = base + Σ addends; optionally stored; u = v + (Σ join − join_self) when join is given; out = Norm(u).
-// All inputs float32 [rows, width]. Serves Norm, StartNorm, JoinNorm and the deferred residual adds.
+// All inputs [rows, width], float32 but for addends' and join's bfloat16 ones. Serves Norm, StartNorm,
+// JoinNorm and the deferred residual adds.
 struct NormPass {
   int64_t rows = 0;
   int64_t width = 0;
   const float* base = nullptr;  // null: zero
-  std::span<const float* const> addends;
+  Addends addends;
   float* sum = nullptr;  // v is stored here unless null; may alias base or one addend
-  std::span<const float* const> join;
+  Addends join;
   // What is not to be joined: left out of the sum when it is one of join's parts (the same pointer), else
   // subtracted from it (a sum received as a whole).
   const float* join_self = nullptr;

@@ -23,8 +23,7 @@ namespace HWY_NAMESPACE {
 // pass.join without join_self, so that x never enters the sum only to leave it again; `subtract` is join_self
 // when it was none of the parts (a sum received as a whole).
 struct JoinPlan {
-  const float* const* parts;
-  size_t count;
+  Addends parts;
   const float* subtract;
 };
 
@@ -32,7 +31,8 @@ template <typename Load>
 HWY_INLINE VF combined(const NormPass& pass, const JoinPlan& join, int64_t at, VF base, float* sum,
                        const Load& get, size_t lanes, bool whole) {
   VF v = base;
-  for (const float* addend : pass.addends) v = hn::Add(v, get(addend + at));
+  for (const float* addend : pass.addends.float32) v = hn::Add(v, get(addend + at));
+  for (const uint16_t* addend : pass.addends.bfloat16) v = hn::Add(v, get(addend + at));
   if (sum != nullptr) {
     if (whole) {
       store(v, sum + at);
@@ -40,9 +40,14 @@ HWY_INLINE VF combined(const NormPass& pass, const JoinPlan& join, int64_t at, V
       store_tail(v, sum + at, lanes);
     }
   }
-  if (join.count != 0) {
-    VF others = get(join.parts[0] + at);
-    for (size_t i = 1; i < join.count; ++i) others = hn::Add(others, get(join.parts[i] + at));
+  if (join.parts.count() != 0) {
+    const auto floats = join.parts.float32;
+    const auto halves = join.parts.bfloat16;
+    VF others = floats.empty() ? get(halves[0] + at) : get(floats[0] + at);
+    for (size_t i = 1; i < floats.size(); ++i) others = hn::Add(others, get(floats[i] + at));
+    for (size_t i = floats.empty() ? 1 : 0; i < halves.size(); ++i) {
+      others = hn::Add(others, get(halves[i] + at));
+    }
     if (join.subtract != nullptr) others = hn::Sub(others, get(join.subtract + at));
     v = hn::Add(v, others);
   }
@@ -59,13 +64,14 @@ void norm_row(const NormPass& pass, const JoinPlan& join, int64_t row, float* bu
   const int64_t begin = row * width;
   const bool layer = pass.kind == NormKind::Layer;
   // Without adds and joins the input itself is the row to normalise.
-  const bool plain = pass.addends.empty() && join.count == 0 && pass.sum == nullptr && pass.base != nullptr;
+  const bool plain =
+      pass.addends.count() == 0 && join.parts.count() == 0 && pass.sum == nullptr && pass.base != nullptr;
   const float* u = plain ? pass.base + begin : buffer;
 
   // Σu for LayerNorm, Σu² for RMSNorm; two chains, so that adds of one don't wait for each other.
   VF total0 = hn::Zero(df), total1 = hn::Zero(df);
   const auto gather = [&](int64_t i) {
-    const auto get = [](const float* p) { return load(p); };
+    const auto get = [](const auto* p) { return load(p); };
     const VF base = pass.base != nullptr ? load(pass.base + begin + i) : hn::Zero(df);
     if (plain) return base;
     const VF v = combined(pass, join, begin + i, base, pass.sum, get, 0, true);
@@ -73,7 +79,7 @@ void norm_row(const NormPass& pass, const JoinPlan& join, int64_t row, float* bu
     return v;
   };
   const auto gather_rest = [&](int64_t i) {
-    const auto get = [rest](const float* p) { return load_tail(p, rest); };
+    const auto get = [rest](const auto* p) { return load_tail(p, rest); };
     const VF base = pass.base != nullptr ? get(pass.base + begin + i) : hn::Zero(df);
     if (plain) return base;
     const VF v = combined(pass, join, begin + i, base, pass.sum, get, rest, false);
@@ -134,9 +140,9 @@ void norm_row(const NormPass& pass, const JoinPlan& join, int64_t row, float* bu
   }
 }
 
-void norm_rows(const NormPass& pass, const float* const* parts, size_t part_count, const float* subtract,
-               int64_t begin, int64_t end, float* buffer) {
-  const JoinPlan join{parts, part_count, subtract};
+void norm_rows(const NormPass& pass, const Addends& join_parts, const float* subtract, int64_t begin,
+               int64_t end, float* buffer) {
+  const JoinPlan join{join_parts, subtract};
   for (int64_t row = begin; row < end; ++row) {
     const auto row_of = [row](auto* out, int64_t pitch) {
       return out == nullptr ? nullptr : out + row * pitch;
@@ -175,11 +181,11 @@ constexpr size_t kMostParts = 256;  // ways of a model times anything sensible
 void norm_pass(const NormPass& pass) {
   cap_highway_targets();
   KRAKEN_CHECK(pass.width > 0 && (pass.out == nullptr || pass.weight != nullptr));
-  KRAKEN_CHECK(pass.dtype != DType::Float16 && pass.join.size() <= kMostParts);
+  KRAKEN_CHECK(pass.dtype != DType::Float16 && pass.join.float32.size() <= kMostParts);
   const float* parts[kMostParts];
   size_t count = 0;
   bool self_found = pass.join_self == nullptr;
-  for (const float* part : pass.join) {
+  for (const float* part : pass.join.float32) {
     if (!self_found && part == pass.join_self) {
       self_found = true;
     } else {
@@ -187,12 +193,13 @@ void norm_pass(const NormPass& pass) {
     }
   }
   const float* subtract = self_found ? nullptr : pass.join_self;
-  const auto streams = static_cast<int64_t>(2 + pass.addends.size() + pass.join.size());
+  const Addends join_parts{{parts, count}, pass.join.bfloat16};
+  const auto streams = static_cast<int64_t>(2 + pass.addends.count() + pass.join.count());
   parallel_ranges(pass.rows, pass.width * streams, [&](int64_t begin, int64_t end) {
     thread_local AlignedBuffer buffer;
     const size_t bytes = static_cast<size_t>(pass.width) * sizeof(float) + 256;  // the tail is a whole vector
     if (buffer.bytes() < bytes) buffer = AlignedBuffer(bytes);
-    HWY_DYNAMIC_DISPATCH(norm_rows)(pass, parts, count, subtract, begin, end, buffer.as<float>());
+    HWY_DYNAMIC_DISPATCH(norm_rows)(pass, join_parts, subtract, begin, end, buffer.as<float>());
   });
 }
 

@@ -57,6 +57,9 @@ void embed_any(const int32_t* ids, const int32_t* positions, const void* table, 
   if (stored == DType::BFloat16) {
     embed_rows(ids, positions, static_cast<const uint16_t*>(table),
                static_cast<const uint16_t*>(position_table), out, begin, end, width);
+  } else if (stored == DType::Float16) {
+    embed_rows(ids, positions, static_cast<const Half*>(table), static_cast<const Half*>(position_table), out,
+               begin, end, width);
   } else {
     embed_rows(ids, positions, static_cast<const float*>(table), static_cast<const float*>(position_table),
                out, begin, end, width);
@@ -167,7 +170,7 @@ HWY_EXPORT(round_range);
 void embed(const int32_t* ids, const int32_t* positions, const void* table, const void* position_table,
            float* out, int64_t rows, int64_t width, DType stored) {
   cap_highway_targets();
-  KRAKEN_CHECK(stored != DType::Float16);
+  KRAKEN_CHECK(stored != DType::Int8);
   parallel_ranges(rows, width, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(embed_any)(ids, positions, table, position_table, out, begin, end, width, stored);
   });
@@ -192,7 +195,7 @@ void rotate(void* x, const int32_t* positions, const float* cos, const float* si
 
 void convert(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t n) {
   cap_highway_targets();
-  KRAKEN_CHECK(to_dtype != DType::Float16 || from_dtype == DType::Float16);
+  KRAKEN_CHECK(from_dtype == to_dtype || (from_dtype != DType::Float16 && to_dtype != DType::Float16));
   if (from_dtype == to_dtype) {
     std::memcpy(to, from, static_cast<size_t>(n) * size_of(to_dtype));
     return;
@@ -201,17 +204,7 @@ void convert(const void* from, DType from_dtype, void* to, DType to_dtype, int64
   const int64_t blocks = (n + 63) / 64;
   parallel_ranges(blocks, 64, [&](int64_t block_begin, int64_t block_end) {
     const int64_t begin = block_begin * 64, end = std::min(n, block_end * 64);
-    if (from_dtype == DType::Float16) {
-      const auto* half = static_cast<const uint16_t*>(from);
-      for (int64_t i = begin; i < end; ++i) {
-        const float value = float16_to_float(half[i]);
-        if (to_dtype == DType::Float32) {
-          static_cast<float*>(to)[i] = value;
-        } else {
-          static_cast<uint16_t*>(to)[i] = float_to_bfloat16(value);
-        }
-      }
-    } else if (from_dtype == DType::BFloat16) {
+    if (from_dtype == DType::BFloat16) {
       HWY_DYNAMIC_DISPATCH(widen_range)
       (static_cast<const uint16_t*>(from) + begin, static_cast<float*>(to) + begin, end - begin);
     } else {

@@ -1,6 +1,7 @@
 #include "backend/cpu/linear_panels.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <vector>
 
@@ -132,6 +133,14 @@ class PanelLinear final : public LinearKernel {
     }
   }
 
+  template <typename ToFloat>
+  void widen(const std::byte* rows, int64_t columns, uint32_t* to, ToFloat to_float) const {
+    const auto* from = reinterpret_cast<const uint16_t*>(rows);
+    for (int64_t step = 0; step < steps_; ++step, to += columns_) {
+      for (int64_t c = 0; c < columns; ++c) to[c] = std::bit_cast<uint32_t>(to_float(from[c * k_ + step]));
+    }
+  }
+
   // By way of `rows`, read in one sequential pass: picked straight out of memory, every word would be waited
   // for.
   void pack(const LinearSpec& spec, int64_t panel, std::byte* rows) {
@@ -143,13 +152,8 @@ class PanelLinear final : public LinearKernel {
     if (spec.stored == DType::Int8) sum_columns(reinterpret_cast<const int8_t*>(rows), first, columns);
     auto* to = reinterpret_cast<uint32_t*>(panel_data(panel));
     if (columns < columns_) std::fill_n(to, steps_ * columns_, 0u);
-    if (spec.stored != spec.compute) {
-      const auto* from = reinterpret_cast<const uint16_t*>(rows);
-      for (int64_t step = 0; step < steps_; ++step, to += columns_) {
-        for (int64_t c = 0; c < columns; ++c) to[c] = uint32_t{from[c * k_ + step]} << 16;
-      }
-      return;
-    }
+    if (spec.stored == DType::Float16) return widen(rows, columns, to, float16_to_float);
+    if (spec.stored != spec.compute) return widen(rows, columns, to, bfloat16_to_float);
     const int64_t row_bytes = k_ * input_bytes_;
     const std::byte* from = rows;
     const int64_t whole_steps = row_bytes / kPanelWordBytes;

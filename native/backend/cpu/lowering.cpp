@@ -61,7 +61,7 @@ Lowering::Lowering(CpuModel& model, const Graph& graph, const CompileOptions& op
 const BufferPlan& Lowering::lower() {
   for (const Op& op : graph_.ops) lower(op);
   model_.tickets.resize(static_cast<size_t>(started_));
-  model_.sums.resize(static_cast<size_t>(started_));
+  model_.exchanged.resize(static_cast<size_t>(started_));
   return plan_;
 }
 

@@ -36,8 +36,14 @@ void Lowering::emit_norm(TensorId x, bool keep_sum, const NormTarget& target) {
   // [this] would dangle: steps outlive the lowering. They capture the model and plain numbers.
   CpuModel& model = model_;
   const NormConfig norm = graph_.config.norm;
-  auto addends = std::make_shared<std::vector<const float*>>();
-  addends->reserve(16);
+  // Of a step; kept for their memory.
+  struct Scratch {
+    std::vector<const float*> float32;
+    std::vector<const uint16_t*> bfloat16;
+  };
+  auto addends = std::make_shared<Scratch>();
+  addends->float32.reserve(16);
+  addends->bfloat16.reserve(16);
   emit(target.join != kNone ? "join_norm"
        : out != kNone       ? "norm"
                             : "add",
@@ -46,7 +52,7 @@ void Lowering::emit_norm(TensorId x, bool keep_sum, const NormTarget& target) {
         join_self = target.join_self](const StepContext& context) {
          const auto wait = [&model](int exchange) {
            const auto index = static_cast<size_t>(exchange);
-           model.sums[index] = model.communicator.wait(model.tickets[index]);
+           model.exchanged[index] = model.communicator.wait(model.tickets[index]);
          };
          for (const int exchange : value.exchanges) wait(exchange);
          if (join != kNone) wait(join);
@@ -56,20 +62,23 @@ void Lowering::emit_norm(TensorId x, bool keep_sum, const NormTarget& target) {
            return id == kNone ? nullptr : reinterpret_cast<float*>(model.buffer(id)) + way * elements;
          };
          for (int way = 0; way < shape.ways; ++way) {
-           addends->clear();
-           for (const BufferId id : value.addends) addends->push_back(way_of(id, way));
+           auto& [float32, bfloat16] = *addends;
+           float32.clear();
+           bfloat16.clear();
+           for (const BufferId id : value.addends) float32.push_back(way_of(id, way));
            for (const int exchange : value.exchanges) {
-             const Addends& sums = model.sums[static_cast<size_t>(exchange)];
-             addends->insert(addends->end(), sums.begin(), sums.end());
+             const Addends& sum = model.exchanged[static_cast<size_t>(exchange)].sum;
+             float32.insert(float32.end(), sum.float32.begin(), sum.float32.end());
+             bfloat16.insert(bfloat16.end(), sum.bfloat16.begin(), sum.bfloat16.end());
            }
            NormPass pass;
            pass.rows = rows;
            pass.width = shape.width;
            pass.base = way_of(value.base, way);
-           pass.addends = *addends;
+           pass.addends = {float32, bfloat16};
            pass.sum = way_of(stored, way);
            if (join != kNone) {
-             pass.join = model.sums[static_cast<size_t>(join)];
+             pass.join = model.exchanged[static_cast<size_t>(join)].join;
              pass.join_self = way_of(join_self, way);
            }
            pass.kind = norm.kind;

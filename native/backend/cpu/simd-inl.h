@@ -1,5 +1,5 @@
-// Per-target helpers over Highway: exact tails without reading or writing past the end, bfloat16 memory as
-// float32 vectors, and exponentials. Included once per target.
+// Per-target helpers over Highway: exact tails without reading or writing past the end, bfloat16 memory (and
+// float16, to read) as float32 vectors, and exponentials. Included once per target.
 #if defined(KRAKEN_CPU_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KRAKEN_CPU_SIMD_INL_H_
 #undef KRAKEN_CPU_SIMD_INL_H_
@@ -47,11 +47,22 @@ HWY_INLINE hn::Vec<DH> round_to_bf16(VF v) {
   return hn::TruncateTo(DH(), hn::IfThenElse(is_nan, quiet, rounded));
 }
 
+// What memory in float16 is typed as, since uint16_t is bfloat16.
+using Half = hwy::float16_t;
+
+// Of finite values: not every target keeps the others.
+HWY_INLINE VF widen_f16(hn::Vec<DH> bits) {
+  return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<Half, DF>(), bits));
+}
+
 HWY_INLINE VF load(const float* p) {
   return hn::LoadU(DF(), p);
 }
 HWY_INLINE VF load(const uint16_t* p) {
   return widen_bf16(hn::LoadU(DH(), p));
+}
+HWY_INLINE VF load(const Half* p) {
+  return widen_f16(hn::LoadU(DH(), reinterpret_cast<const uint16_t*>(p)));
 }
 HWY_INLINE void store(VF v, float* p) {
   hn::StoreU(v, DF(), p);
@@ -68,12 +79,18 @@ HWY_INLINE VF load_tail(const float* p, size_t count) {
   std::memcpy(buffer, p, count * sizeof(float));
   return hn::Load(df, buffer);
 }
-HWY_INLINE VF load_tail(const uint16_t* p, size_t count) {
+HWY_INLINE hn::Vec<DH> load_bits_tail(const uint16_t* p, size_t count) {
   const DH dh;
-  if constexpr (kMaskedMemory) return widen_bf16(hn::MaskedLoad(hn::FirstN(dh, count), dh, p));
+  if constexpr (kMaskedMemory) return hn::MaskedLoad(hn::FirstN(dh, count), dh, p);
   HWY_ALIGN uint16_t buffer[HWY_MAX_BYTES / sizeof(uint16_t)] = {};
   std::memcpy(buffer, p, count * sizeof(uint16_t));
-  return widen_bf16(hn::Load(dh, buffer));
+  return hn::Load(dh, buffer);
+}
+HWY_INLINE VF load_tail(const uint16_t* p, size_t count) {
+  return widen_bf16(load_bits_tail(p, count));
+}
+HWY_INLINE VF load_tail(const Half* p, size_t count) {
+  return widen_f16(load_bits_tail(reinterpret_cast<const uint16_t*>(p), count));
 }
 HWY_INLINE void store_tail(VF v, float* p, size_t count) {
   const DF df;

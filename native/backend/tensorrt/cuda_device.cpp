@@ -10,9 +10,14 @@ namespace {
 class CapturedGraph : public CapturedWork {
  public:
   CapturedGraph(cudaGraph_t graph, cudaStream_t stream) : stream_(stream) {
-    const cudaError_t error = cudaGraphInstantiate(&executable_, graph, 0);
+    cudaError_t error = cudaGraphInstantiate(&executable_, graph, 0);
     cudaGraphDestroy(graph);
     check_cuda(error, "instantiating a captured graph");
+    // Here rather than at the first launch, which may find the device full of kernels that wait for peers.
+    error = cudaGraphUpload(executable_, stream);
+    if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
+    if (error != cudaSuccess) cudaGraphExecDestroy(executable_);
+    check_cuda(error, "uploading a captured graph");
   }
   ~CapturedGraph() override { cudaGraphExecDestroy(executable_); }
   CapturedGraph(const CapturedGraph&) = delete;

@@ -12,7 +12,8 @@ namespace {
 
 class Library {
  public:
-  explicit Library(const std::string& path) : handle_(dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL)) {}
+  explicit Library(const std::string& path, int flags = 0)
+      : handle_(dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL | flags)) {}
   ~Library() {
     if (handle_ != nullptr) dlclose(handle_);
   }
@@ -61,7 +62,7 @@ std::string describe_device(const Library& driver, int ordinal) {
 }
 
 GpuFinding find_driver() {
-  const Library driver("libcuda.so.1");
+  const Library driver("libcuda.so.1", RTLD_NODELETE);  // once it was started it must stay
   if (!driver) return {false, "not found: libcuda.so.1, which comes with NVIDIA's driver"};
   const auto init = driver.function<int(unsigned)>("cuInit");
   const auto version = driver.function<int(int*)>("cuDriverGetVersion");

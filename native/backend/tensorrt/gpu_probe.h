@@ -1,6 +1,6 @@
 // What a GPU backend would find on this machine: the driver and its devices, TensorRT, NCCL. All are opened,
-// asked and closed again, so nobody pays who does not ask; nothing here needs a CUDA header, so every build
-// has it.
+// asked and, but for the driver, closed again, so nobody pays who does not ask; nothing here needs a CUDA
+// header, so every build has it.
 #pragma once
 
 #include <string>

@@ -86,6 +86,10 @@ Tensor Layers::gather(const std::string& name, Tensor x, Tensor indices, int axi
 
 Tensor Layers::product_with_transposed(const std::string& name, Tensor x, Tensor weight) const {
   using nvinfer1::MatrixOperation;
+  if (x->getType() == DataType::kHALF) {
+    x = cast(name + "/x", x, DataType::kFLOAT);
+    weight = cast(name + "/weight", weight, DataType::kFLOAT);
+  }
   return named(network_.addMatrixMultiply(*x, MatrixOperation::kNONE, *weight, MatrixOperation::kTRANSPOSE),
                name);
 }

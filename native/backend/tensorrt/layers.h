@@ -32,6 +32,8 @@ class Layers {
   Tensor transpose(const std::string& name, Tensor x, const std::vector<int32_t>& order) const;
   Tensor gather(const std::string& name, Tensor x, Tensor indices, int axis) const;
   // x · weightᵀ, batched over the first dimension.
+  // In float32 of float16 operands: with casts around it, TensorRT multiplies float16 and sums in float32;
+  // without, it may sum in float16. (Its products of bfloat16 always sum in float32.)
   Tensor product_with_transposed(const std::string& name, Tensor x, Tensor weight) const;
   Tensor elementwise(const std::string& name, nvinfer1::ElementWiseOperation operation, Tensor a,
                      Tensor b) const;

@@ -15,6 +15,8 @@ namespace kraken::tensorrt {
 namespace {
 
 constexpr std::array kMajors = {11, 10};  // the newest first
+// 10.0 lacks functions that we call, and calls of what a library lacks end anywhere.
+constexpr int kOldest = 100100;
 
 [[noreturn]] void unavailable(const std::string& why) {
   throw Error("ERR_BACKEND_UNAVAILABLE", "backend tensorrt is not available: " + why);
@@ -62,6 +64,10 @@ FoundTensorRt find_tensorrt(const GpuPlaces& places, int wanted) {
       if (found / 10000 != major) {
         unavailable(candidate + " says it is version " + std::to_string(found) + ", not TensorRT " +
                     std::to_string(major) + ": majors may not be mixed; install TensorRT again");
+      }
+      if (found < kOldest) {
+        unavailable(candidate + " is version " + std::to_string(found) + ": TensorRT 10.1 (" +
+                    std::to_string(kOldest) + ") or newer is needed");
       }
       return {major, handle};
     }

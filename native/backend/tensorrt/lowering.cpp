@@ -60,6 +60,7 @@ class Lowering {
       case OpKind::JoinAdd:
         return lower_join_add(op);
       case OpKind::LastTokens:
+        if (runtime_.wanted_rows() == nullptr) return tensor(op.inputs[0]);
         return layers_.gather(op.name, tensor(op.inputs[0]), runtime_.wanted_rows(), 1);
       case OpKind::LogitsHead:
         return lower_head(op);
@@ -145,9 +146,11 @@ class Lowering {
     const bool activates = op.activation != Activation::None;
     const bool biased = op.bias != kNone, residual = op.residual != kNone;
     // The last layer has the op's name.
-    Tensor y = layers_.product_with_transposed(
-        biased || activates || residual ? op.name + "/product" : op.name, tensor(op.inputs[0]),
-        weight(op.weight, spec(op.weight).shape, options_.dtype));
+    const std::string name = biased || activates || residual ? op.name + "/product" : op.name;
+    Tensor y = layers_.product_with_transposed(type_ == DataType::kHALF ? name + "/float" : name,
+                                               tensor(op.inputs[0]),
+                                               weight(op.weight, spec(op.weight).shape, options_.dtype));
+    y = layers_.cast(name, y, type_);
     if (biased) {
       Tensor bias = weight(op.bias, {ways, 1, rows}, options_.dtype);
       y = layers_.sum(activates || residual ? op.name + "/biased" : op.name, y, bias);

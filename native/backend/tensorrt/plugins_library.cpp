@@ -108,9 +108,11 @@ CollectiveTimes collective_times(const PluginsLibrary& plugins, const kraken_com
   return {times.exposed, times.collective, times.hidden, times.exchanges};
 }
 
+// A row of the cache is whole vectors of 16 bytes (plugins/kernels/attention.h).
 size_t KvCacheShape::block_bytes() const {
+  const size_t row = (static_cast<size_t>(head_dim) * size_of(dtype) + 15) / 16 * 16;
   return size_t{2} * static_cast<size_t>(layers) * static_cast<size_t>(heads) *
-         static_cast<size_t>(block_tokens) * static_cast<size_t>(head_dim) * size_of(dtype);
+         static_cast<size_t>(block_tokens) * row;
 }
 
 DeviceKvCache make_kv_cache(const PluginsLibrary& plugins, const KvCacheShape& shape) {

@@ -179,19 +179,25 @@ void TensorRtModel::check_memory(size_t bytes, const char* what) {
           "smaller maxStepTokens");
 }
 
-std::unique_ptr<Context> TensorRtModel::make_context(Phase phase) {
+int32_t TensorRtModel::while_bound(const std::function<void()>& work) {
   const kraken_binding binding = {communicator_.get(), kv_cache_.get()};
   plugins_.kraken_bind(&binding);
-  std::unique_ptr<Context> context;
   try {
-    context = engine_->make_context(phase, activations_.get(), activation_bytes_);
+    work();
   } catch (...) {
     plugins_.kraken_unbind();
     throw;
   }
-  const int32_t attached = plugins_.kraken_unbind();
+  return plugins_.kraken_unbind();
+}
+
+std::unique_ptr<Context> TensorRtModel::make_context(Phase phase) {
+  std::unique_ptr<Context> context;
+  const int32_t attached =
+      while_bound([&] { context = engine_->make_context(phase, activations_.get(), activation_bytes_); });
   const int expected = facts_.plugin_layers[static_cast<size_t>(graph_.rank)];
-  if (attached != expected) {
+  // More where TensorRT attaches a layer's plugin once for each profile.
+  if (attached < expected) {
     throw Error("ERR_BACKEND_FAILED", "the engine has " + std::to_string(expected) +
                                           " plugins, of which TensorRT gave " + std::to_string(attached) +
                                           " their communicator and cache: it would compute nonsense");
@@ -226,7 +232,7 @@ void TensorRtModel::finish() {
 
 void TensorRtModel::run_together(const std::function<void()>& enqueue) {
   group_.barrier();
-  enqueue();
+  while_bound(enqueue);
   finish();
   group_.barrier();
 }

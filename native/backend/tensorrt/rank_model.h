@@ -80,6 +80,9 @@ class TensorRtModel final : public RankModel {
   void load();
   // Throws ERR_OUT_OF_MEMORY when what the ranks of this device are about to allocate is not free.
   void check_memory(size_t bytes, const char* what);
+  // Plugins that TensorRT attaches meanwhile get this rank's communicator and cache: how many did. When a
+  // context is made, and when it first runs, should it take the resources of another profile only then.
+  int32_t while_bound(const std::function<void()>& work);
   std::unique_ptr<Context> make_context(Phase phase);
   void bind(Context& context, const InputLayout& layout);
   void run_plain(const StepBatch& batch);

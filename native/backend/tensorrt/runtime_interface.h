@@ -15,7 +15,7 @@ class RuntimeInterface {
   virtual void add_inputs(const Layers& layers, const Graph& graph) = 0;
   virtual Tensor ids() const = 0;        // [T]
   virtual Tensor positions() const = 0;  // [T]
-  // Indices into the step's tokens, ascending.
+  // Indices into the step's tokens, ascending; null: all of them.
   virtual Tensor wanted_rows() const = 0;  // [B]
   // qkv[W,T,(h+2·kv)·hd] → [W,T,h·hd], or [W,B,h·hd] for an op with last_tokens.
   virtual Tensor attention(const Layers& layers, const Graph& graph, const Op& op, Tensor qkv) = 0;

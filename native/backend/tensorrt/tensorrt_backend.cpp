@@ -34,9 +34,11 @@ tensorrt::RankSettings settings() {
   return settings;
 }
 
-// Kernels of ranks that share a GPU wait for each other there. CUDA then must not stop to load one, nor queue
-// one rank's behind another's. Read when CUDA starts, so this comes first.
-void prepare_sharing() {
+// Kernels of ranks wait for each other. CUDA then must not stop to load one when it is first used: that waits
+// for what runs on the GPU, and maybe on those that reach its memory, while a kernel there waits for one that
+// is launched later. Nor must it queue one rank's behind another's. Read when CUDA starts, so this comes
+// first.
+void prepare_waiting() {
   setenv("CUDA_MODULE_LOADING", "EAGER", 0);
   setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
 }
@@ -70,7 +72,7 @@ class TensorRtBackend : public Backend {
   // As much for each rank as the fullest GPU has.
   std::optional<size_t> device_memory(int ranks, const CompileOptions& options) const override {
     const auto facts = tensorrt::parse_engine_facts(options.backend_config, ranks);
-    if (options.ranks_per_device > 1) prepare_sharing();
+    if (ranks > 1) prepare_waiting();
     const tensorrt::TensorRt& tensorrt = *tensorrt::gpu(major_of(facts.tensorrt)).tensorrt;
     const int ranks_per_device = options.ranks_per_device;
     const size_t devices = tensorrt.devices().size();

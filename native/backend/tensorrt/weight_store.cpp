@@ -1,5 +1,6 @@
 #include "backend/tensorrt/weight_store.h"
 
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <numeric>
@@ -62,7 +63,15 @@ nvinfer1::Weights WeightStore::load(const WeightSpec& weight, DType as) {
   if (stored.dtype == as) return {data_type(as), stored.data, count};
   const auto elements = static_cast<size_t>(count);
   std::byte* converted = keep(elements * size_of(as));
-  for (size_t i = 0; i < elements; ++i) set_element(as, converted, i, element(stored.dtype, stored.data, i));
+  for (size_t i = 0; i < elements; ++i) {
+    const float value = element(stored.dtype, stored.data, i);
+    set_element(as, converted, i, value);
+    // Biases lie in the file as float32, so the build of that has not seen it.
+    if (as == DType::Float16 && !std::isfinite(element(as, converted, i))) {
+      throw Error("ERR_OPTION", "`dtype` \"float16\" cannot hold " + weight.name + ", which has a " +
+                                    beyond_float16(&value, 1) + "; use \"bfloat16\"");
+    }
+  }
   return {data_type(as), converted, count};
 }
 

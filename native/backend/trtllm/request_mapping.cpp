@@ -29,7 +29,8 @@ tle::SamplingConfig to_sampling(const SamplingParams& params, uint64_t sample) {
   if (params.repetition_penalty != 1) sampling.setRepetitionPenalty(params.repetition_penalty);
   if (params.presence_penalty != 0) sampling.setPresencePenalty(params.presence_penalty);
   if (params.frequency_penalty != 0) sampling.setFrequencyPenalty(params.frequency_penalty);
-  if (params.min_tokens > 0) sampling.setMinTokens(params.min_tokens);
+  // What it holds back is the end token, and there is none without a stop token (set_ends).
+  if (params.min_tokens > 0 && !params.stop_tokens.empty()) sampling.setMinTokens(params.min_tokens);
   return sampling;
 }
 

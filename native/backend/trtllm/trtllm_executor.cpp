@@ -35,6 +35,8 @@ tle::ExecutorConfig to_config(const ExecutorOptions& options, const EngineConfig
                              : engine.max_num_tokens);
   config.setParallelConfig(
       tle::ParallelConfig(tle::CommunicationType::kMPI, tle::CommunicationMode::kLEADER));
+  // Else a cache that is too small for the longest sequence makes it shorten them, and attention's window.
+  config.setFailFastOnAttentionWindowTooLarge(true);
   config.setGatherGenerationLogits(true);  // log-probabilities come from them; nobody pays who does not ask
   return config;
 }
@@ -66,8 +68,16 @@ RankEngine::RankEngine(const ExecutorOptions& options, const EngineConfig& engin
     throw Error("ERR_OUT_OF_MEMORY", "not enough memory for the engine");
   } catch (const std::exception& error) {
     const std::string what = error.what();
-    const bool memory = what.find("out of memory") != std::string::npos;
-    throw Error(memory ? "ERR_OUT_OF_MEMORY" : "ERR_ENGINE_CORRUPT",
+    const auto says = [&](const char* text) { return what.find(text) != std::string::npos; };
+    if (says("single sequence in the KV cache")) {
+      throw Error(
+          "ERR_OUT_OF_MEMORY",
+          "the key/value cache does not hold one sequence of " + std::to_string(engine.max_seq_len) +
+              " tokens, for which the engine was built: raise kvCacheTokens, or build it with a smaller "
+              "maxSequenceLength (" +
+              what + ")");
+    }
+    throw Error(says("out of memory") ? "ERR_OUT_OF_MEMORY" : "ERR_ENGINE_CORRUPT",
                 "TensorRT-LLM could not load the engine: " + what);
   }
   plugins->end_contexts();

@@ -105,12 +105,13 @@ class LocalCommunicator final : public Communicator {
     return ticket;
   }
 
-  Addends wait(Ticket ticket) override {
+  Exchanged wait(Ticket ticket) override {
     KRAKEN_CHECK(ticket == waited_ && ticket < started_);
     const Group::Slot& own = group_->slot(ticket, rank_);
     if (!group_->options.communication) {
       ++waited_;
-      return own.parts;
+      const Addends alone{own.parts, {}};
+      return {alone, alone};
     }
     uint64_t waited = await(group_->started[ticket % kDepth], group_->target(ticket));
     std::vector<const float*>& addends = addends_[ticket % kDepth];
@@ -128,7 +129,8 @@ class LocalCommunicator final : public Communicator {
     hidden_.fetch_add(took > waited ? took - waited : 0, std::memory_order_relaxed);
     exchanges_.fetch_add(1, std::memory_order_relaxed);
     ++waited_;
-    return addends;
+    const Addends all{addends, {}};
+    return {all, all};
   }
 
   void gather_columns(const float* part, int64_t rows, int64_t columns, int64_t begin, float* full,

@@ -119,10 +119,25 @@ void TcpCommunicator::advance() {
   }
 }
 
+// Nothing else of consequence comes before it: its sender is in the same exchange. What ends it closes the
+// connection, too, which wakes, and beats look in any case.
+size_t TcpCommunicator::due_from(int rank) {
+  uint64_t parts = 0, sums = 0;
+  {
+    std::lock_guard lock(mutex_);
+    parts = peers_[static_cast<size_t>(rank)].parts;
+    sums = peers_[static_cast<size_t>(rank)].sums;
+  }
+  const size_t part = parts < sent_ ? exchange(parts).part_bytes() : 0;
+  const size_t sum = size_ > 2 && sums < sent_ ? exchange(sums).sum_bytes(rank) : 0;
+  return part != 0 && sum != 0 ? std::min(part, sum) : part + sum;  // either may be the next
+}
+
 void TcpCommunicator::wait_for_sockets() {
   std::vector<pollfd> polled{{wake_reader_.get(), POLLIN, 0}};
   std::vector<int> ranks{-1};
   for_each_connection([&](Connection& connection) {
+    connection.wake_after(due_from(connection.rank()));
     const int events = POLLIN | (connection.unsent() ? POLLOUT : 0);
     polled.push_back({connection.fd(), static_cast<short>(events), 0});
     ranks.push_back(connection.rank());

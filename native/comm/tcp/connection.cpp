@@ -89,19 +89,20 @@ bool Connection::receive_some(FrameSink& sink) {
     const size_t end = sizeof header_ + header_.bytes;
     if (have_ < end) {
       const ssize_t got = receive_into(payload_ + have_ - sizeof header_, end - have_);
-      if (got == 0) wake_after(std::min(end - have_, kMostWaitedFor));
       if (got <= 0) return got == 0;
       have_ += static_cast<size_t>(got);
     }
     if (have_ < end) continue;
     have_ = 0;
-    wake_after(1);
     sink.complete(rank_, header_);
   }
   return true;
 }
 
-void Connection::wake_after(size_t bytes) {
+void Connection::wake_after(size_t due) {
+  const bool within = have_ >= sizeof header_;
+  size_t bytes = within ? sizeof header_ + header_.bytes - have_ : due > 0 ? sizeof header_ + due - have_ : 1;
+  bytes = std::min(bytes, kMostWaitedFor);
   if (bytes < kWorthWaiting) bytes = 1;
   if (bytes == wake_after_) return;
   wake_after_ = bytes;

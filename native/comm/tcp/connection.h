@@ -64,6 +64,10 @@ class Connection {
   void send_some();
   // False: the other side has closed it.
   bool receive_some(FrameSink& sink);
+  // poll() says that there is something to receive when the rest of a frame has come, or, between frames, all
+  // of the next one, whose payload is `due` bytes if it is known; not for every packet. Where less comes than
+  // is due, whoever waits must look by himself in the end.
+  void wake_after(size_t due);
   void close();
 
   // Since the last call.
@@ -79,8 +83,6 @@ class Connection {
   };
   // Of one recv(): what came, 0 when nothing is there, −1 at the end.
   ssize_t receive_into(uint8_t* data, size_t size);
-  // Sleep until that much of the payload has come, instead of being woken for every packet.
-  void wake_after(size_t bytes);
   void check_header() const;
   [[noreturn]] void broken(const std::string& why) const;
 

@@ -9,14 +9,35 @@ namespace kraken {
 Exchange::Exchange(int rank, int ranks, WireFormat format)
     : rank_(rank), ranks_(ranks), format_(format), received_(static_cast<size_t>(ranks)) {}
 
+void Exchange::Terms::clear() {
+  float32.clear();
+  bfloat16.clear();
+}
+
+// Buffers of the wire are vectors' beginnings: aligned.
+void Exchange::Terms::add(WireFormat format, const uint8_t* wire) {
+  if (format == WireFormat::Float32) {
+    float32.push_back(reinterpret_cast<const float*>(wire));
+  } else {
+    bfloat16.push_back(reinterpret_cast<const uint16_t*>(wire));
+  }
+}
+
 void Exchange::begin(std::span<const float* const> parts, int64_t rows, int64_t width) {
   began_ = std::chrono::steady_clock::now();
   count_ = rows * width;
   own_.resize(bytes(count_));
-  // Now, as another rank's share may come before this rank adds up its own.
-  sum_.resize(static_cast<size_t>(count_));
-  sum_wire_.resize(shared() ? bytes(share(rank_)) : 0);
-  addend_ = sum_.data();
+  sum_.clear();
+  join_.clear();
+  if (shared()) {
+    // Now, as another rank's share may come before this rank adds up its own.
+    total_.resize(static_cast<size_t>(count_));
+    total_wire_.resize(bytes(share(rank_)));
+    sum_.float32.push_back(total_.data());
+    join_.float32.push_back(total_.data());
+  } else {
+    join_.float32.assign(parts.begin(), parts.end());
+  }
   add_to_wire(format_, parts, count_, own_.data());
 }
 
@@ -25,7 +46,7 @@ std::span<const uint8_t> Exchange::part_for(int rank) const {
 }
 
 std::span<const uint8_t> Exchange::sum() const {
-  return sum_wire_;
+  return total_wire_;
 }
 
 // May come before begin(): reduce() sees whether it was as much as it must be.
@@ -44,7 +65,7 @@ uint8_t* Exchange::place_sum(int rank, uint32_t size) {
 
 void Exchange::sum_came(int rank) {
   const uint8_t* sum = received_[static_cast<size_t>(rank)].sum.data();
-  add_from_wires(format_, {&sum, 1}, share(rank), sum_.data() + at(rank));
+  add_from_wires(format_, {&sum, 1}, share(rank), total_.data() + at(rank));
 }
 
 void Exchange::reduce() {
@@ -54,8 +75,15 @@ void Exchange::reduce() {
     if (rank != rank_) check_bytes(rank, part.size(), share(rank_));
     wires.push_back(rank == rank_ ? part_for(rank_).data() : part.data());
   }
-  add_from_wires(format_, wires, share(rank_), sum_.data() + at(rank_),
-                 shared() ? sum_wire_.data() : nullptr);
+  if (shared()) {
+    add_from_wires(format_, wires, share(rank_), total_.data() + at(rank_), total_wire_.data());
+    return;
+  }
+  for (int rank = 0; rank < ranks_; ++rank) {
+    const uint8_t* wire = wires[static_cast<size_t>(rank)];
+    sum_.add(format_, wire);
+    if (rank != rank_) join_.add(format_, wire);
+  }
 }
 
 void Exchange::check_bytes(int rank, size_t got, int64_t values) const {

@@ -1,10 +1,12 @@
 // One exchange of a rank with those of other processes: its buffers and its arithmetic. Between two ranks
-// each sends the other all it has (one hop). Among more, each adds up a share of the elements, in order of
-// the ranks, and sends everyone the sum: a reduce-scatter and an all-gather over direct connections. That is
-// the traffic of a ring in two hops instead of 2·(ranks − 1), and every value is rounded twice instead of at
-// every hop. What becomes of an element depends neither on its place nor on how many there are.
+// each sends the other all it has (one hop), and nothing is added up here: the norm that wants the sum does
+// it in passing, which saves this rank a pass over memory and a Kraken the rounding of its own part. Among
+// more, each adds up a share of the elements, in order of the ranks, and sends everyone the sum: a
+// reduce-scatter and an all-gather over direct connections. That is the traffic of a ring in two hops instead
+// of 2·(ranks − 1), and every value is rounded twice instead of at every hop. What becomes of an element
+// depends neither on its place nor on how many there are.
 //
-// The compute thread calls begin() and addends(), the communication thread the rest.
+// The compute thread calls begin() and result(), the communication thread the rest.
 #pragma once
 
 #include <chrono>
@@ -12,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "comm/tcp/wire_values.h"
 
 namespace kraken {
@@ -22,9 +25,10 @@ class Exchange {
 
   Exchange(int rank, int ranks, WireFormat format);
 
-  // Adds up this rank's parts and rounds them for the wire: afterwards they are not needed.
+  // Adds up this rank's parts and rounds them for the wire.
   void begin(std::span<const float* const> parts, int64_t rows, int64_t width);
-  std::span<const float* const> addends() const { return {&addend_, 1}; }
+  // Once every part and sum has come.
+  Exchanged result() const { return {sum_.view(), join_.view()}; }
   Time began() const { return began_; }
 
   // What goes to another rank first, and to every other one after reduce().
@@ -36,10 +40,20 @@ class Exchange {
   uint8_t* place_part(int rank, uint32_t bytes);
   uint8_t* place_sum(int rank, uint32_t bytes);
   void sum_came(int rank);
-  // When every part has come.
+  // How much of each that is.
+  size_t part_bytes() const { return bytes(share(rank_)); }
+  size_t sum_bytes(int rank) const { return bytes(share(rank)); }
+  // When every part has come. Among more than two ranks, sum() is there then.
   void reduce();
 
  private:
+  struct Terms {
+    std::vector<const float*> float32;
+    std::vector<const uint16_t*> bfloat16;
+    Addends view() const { return {float32, bfloat16}; }
+    void clear();
+    void add(WireFormat format, const uint8_t* wire);
+  };
   // As they come from another rank.
   struct Received {
     std::vector<uint8_t> part, sum;
@@ -57,11 +71,11 @@ class Exchange {
   int64_t count_ = 0;
   Time began_;
 
-  std::vector<uint8_t> own_;        // [count] for the wire
-  std::vector<Received> received_;  // [ranks]
-  std::vector<float> sum_;          // [count]
-  std::vector<uint8_t> sum_wire_;   // this rank's share of it
-  const float* addend_ = nullptr;
+  std::vector<uint8_t> own_;         // [count] for the wire
+  std::vector<Received> received_;   // [ranks]
+  std::vector<float> total_;         // [count]; not between two ranks
+  std::vector<uint8_t> total_wire_;  // this rank's share of it
+  Terms sum_, join_;
 };
 
 }  // namespace kraken

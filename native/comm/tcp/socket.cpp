@@ -54,6 +54,11 @@ void prepare(int fd) {
   set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
   set(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
 #endif
+#ifdef TCP_CONGESTION
+  // Bursts of an exchange, of which nothing queues behind: BBR, where it is the system's choice, meters them
+  // out by timers, on the cores that compute.
+  setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
+#endif
 #ifdef SO_NOSIGPIPE
   set(fd, SOL_SOCKET, SO_NOSIGPIPE, 1);
 #endif

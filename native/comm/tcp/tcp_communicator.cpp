@@ -113,7 +113,7 @@ Ticket TcpCommunicator::start(std::span<const float* const> parts, int64_t rows,
   return ticket;
 }
 
-Addends TcpCommunicator::wait(Ticket ticket) {
+Exchanged TcpCommunicator::wait(Ticket ticket) {
   std::unique_lock lock(mutex_);
   KRAKEN_CHECK(ticket == waited_ && in_flight_ > 0);
   if (alone() || !options_.communication) {
@@ -121,7 +121,8 @@ Addends TcpCommunicator::wait(Ticket ticket) {
         lock, [] { return true; }, [](int) { return false; });  // throws once the group is lost
     ++waited_;
     --in_flight_;
-    return own_parts_[ticket % kExchangeDepth];
+    const Addends own{own_parts_[ticket % kExchangeDepth], {}};
+    return {own, own};
   }
   await_collective(
       lock, [&] { return done_ > ticket; },
@@ -131,7 +132,7 @@ Addends TcpCommunicator::wait(Ticket ticket) {
       });
   ++waited_;
   --in_flight_;
-  return exchange(ticket).addends();
+  return exchange(ticket).result();
 }
 
 void TcpCommunicator::gather_columns(const float* part, int64_t rows, int64_t columns, int64_t begin,

@@ -49,7 +49,7 @@ class TcpCommunicator final : public Communicator, private FrameSink {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   Ticket start(std::span<const float* const> parts, int64_t rows, int64_t width) override;
-  Addends wait(Ticket ticket) override;
+  Exchanged wait(Ticket ticket) override;
   void gather_columns(const float* part, int64_t rows, int64_t columns, int64_t begin, float* full,
                       int64_t total) override;
   void barrier() override;
@@ -100,6 +100,7 @@ class TcpCommunicator final : public Communicator, private FrameSink {
   bool turn();  // false: it is over
   void take_orders();
   void advance();
+  size_t due_from(int rank);  // bytes of the next part or sum; 0 when none is waited for
   void wait_for_sockets();
   void receive_from(int rank);
   void beat();

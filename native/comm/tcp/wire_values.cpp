@@ -62,10 +62,14 @@ void add_to_wire(WireFormat format, std::span<const float* const> parts, int64_t
   for (int64_t from = 0; from < count; from += kBlock) {
     const int64_t length = std::min(kBlock, count - from);
     const bool whole = format == WireFormat::Float32;
-    float* sum = whole ? reinterpret_cast<float*>(wire) + from : block;
-    copy(parts[0] + from, length, sum);
-    for (const float* part : parts.subspan(1)) add_to(part + from, length, sum);
-    if (!whole) to_bfloat16(sum, length, reinterpret_cast<uint16_t*>(wire) + from);
+    const float* total = parts[0] + from;
+    if (whole || parts.size() > 1) {
+      float* sum = whole ? reinterpret_cast<float*>(wire) + from : block;
+      copy(total, length, sum);
+      for (const float* part : parts.subspan(1)) add_to(part + from, length, sum);
+      total = sum;
+    }
+    if (!whole) to_bfloat16(total, length, reinterpret_cast<uint16_t*>(wire) + from);
   }
 }
 

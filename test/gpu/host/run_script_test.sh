@@ -21,7 +21,7 @@ stand_in compute-sanitizer 'while [ "$1" != --error-exitcode ]; do shift; done; 
 stand_in no-engines 'echo "no TensorRT in this test"'
 stand_in engines 'case " $* " in *" --missing "*) ;; *) echo "engines asked: $*"; exit "${STAND_IN_STATUS:-0}" ;; esac'
 stand_in quick "exec \"$program\" --small \"\$@\""
-stand_in brief 'exit 0'
+stand_in brief 'echo "libraries: $LD_LIBRARY_PATH"'
 stand_in stuck 'while [ "$1" != --json ]; do shift; done; echo "  \"running\": \"a part that hangs\"," >"$2"; exec sleep 60'
 
 fail() {
@@ -57,9 +57,12 @@ expect "passed in "
 
 expect "engines: skipped: no TensorRT in this test"
 
+mkdir "$work/lib64"
+touch "$work/lib64/libcublasLt.so.13"
 node="$work/none" run brief 40
 [ "$status" -eq 0 ] || fail "a run without Node gave $status"
 expect "engines: skipped: no Node here"
+expect ":$work/lib64"
 
 # Sanitizers have their share of the time, engines what is left.
 node="$work/bin/engines" run brief 60
@@ -74,6 +77,18 @@ run quick 30
 [ "$status" -eq 0 ] || fail "a run without time gave $status"
 expect "no time for: "
 [ "$SECONDS" -lt 200 ] || fail "the bound was not kept"
+
+# A tool that cannot run here is no failure of what it was to look at.
+stand_in compute-sanitizer 'echo "========= Error: Device not supported"; exit 1'
+run brief 40
+[ "$status" -eq 0 ] || fail "a sanitizer that does not work gave $status"
+expect "compute-sanitizer: does not work here, skipped: ========= Error: Device not supported"
+
+stand_in nvidia-smi 'echo "NVIDIA-SMI has failed because it could not communicate with the driver"'
+run brief 40
+[ "$status" -eq 1 ] || fail "no GPU gave $status"
+expect "no GPU here: nvidia-smi names none (NVIDIA-SMI has failed"
+stand_in nvidia-smi 'echo 9.0; echo 9.0'
 
 run stuck 18
 [ "$status" -eq 1 ] || fail "a program that hangs gave $status"

@@ -2,6 +2,8 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
+#include <mutex>
 
 #include "cuda_runtime_api.h"
 
@@ -9,6 +11,8 @@ namespace {
 
 std::atomic<int> major{9}, minor{0};
 thread_local int current_device = 0;
+std::mutex grants_mutex;
+std::map<const void*, size_t> grants;  // of dynamic shared memory, by kernel
 
 int device_count() {
   static const int count = [] {
@@ -23,6 +27,17 @@ int device_count() {
 void kraken::shim::set_compute_capability(int major_version, int minor_version) {
   major = major_version;
   minor = minor_version;
+}
+
+void kraken::shim::grant_dynamic_bytes(const void* kernel, size_t bytes) {
+  const std::lock_guard lock(grants_mutex);
+  grants[kernel] = bytes;
+}
+
+size_t kraken::shim::granted_dynamic_bytes(const void* kernel) {
+  const std::lock_guard lock(grants_mutex);
+  const auto granted = grants.find(kernel);
+  return granted == grants.end() ? kDynamicBytesWithoutAsking : granted->second;
 }
 
 const char* cudaGetErrorString(cudaError_t error) {

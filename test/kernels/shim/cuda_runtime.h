@@ -111,8 +111,10 @@ inline void sincospif(float x, float* sine, float* cosine) {
 }
 
 template <typename... Parameters>
-cudaError_t cudaFuncSetAttribute(void (*)(Parameters...), cudaFuncAttribute, int bytes) {
-  return bytes <= kraken::shim::kMostDynamicBytes ? cudaSuccess : cudaErrorInvalidValue;
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute, int bytes) {
+  if (bytes > kraken::shim::kMostDynamicBytes) return cudaErrorInvalidValue;
+  kraken::shim::grant_dynamic_bytes(reinterpret_cast<const void*>(kernel), static_cast<size_t>(bytes));
+  return cudaSuccess;
 }
 
 template <typename... Parameters, typename... Arguments>
@@ -124,7 +126,9 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   }
   const unsigned int threads = block.x * block.y * block.z;
   if (threads == 0 || threads > 1024) return cudaErrorInvalidConfiguration;
-  if (config->dynamicSmemBytes > kraken::shim::kMostDynamicBytes) return cudaErrorInvalidValue;
+  if (config->dynamicSmemBytes > kraken::shim::granted_dynamic_bytes(reinterpret_cast<const void*>(kernel))) {
+    return cudaErrorInvalidValue;
+  }
   // By value, as CUDA takes a kernel's arguments.
   const size_t dynamic_bytes = config->dynamicSmemBytes;
   ::kraken::shim::enqueue([=, ... copies = static_cast<Parameters>(arguments)] {

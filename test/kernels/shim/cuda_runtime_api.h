@@ -59,6 +59,10 @@ struct cudaLaunchConfig_t {
 namespace kraken::shim {
 
 constexpr int kMostDynamicBytes = 163 * 1024;  // a block's on sm_80
+// Of 48 KiB, what is left beside the most static memory that a kernel of ours has.
+constexpr size_t kDynamicBytesWithoutAsking = 40 * 1024;
+void grant_dynamic_bytes(const void* kernel, size_t bytes);
+size_t granted_dynamic_bytes(const void* kernel);
 
 // The compute capability that the stand-in reports, 9.0 to begin with.
 void set_compute_capability(int major, int minor);
@@ -111,6 +115,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void*
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphUpload(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);

@@ -10,6 +10,7 @@ namespace kraken::kernels {
 template <typename T>
 uint4 multimem_load_sum(const void* address) {
   constexpr int N = kPer16<T>;
+  if (shim::barrier_without_fence) shim::lacks_fence();
   const std::vector<void*> replicas = shim::multicast_replicas(address);
   float sum[N] = {};
   for (size_t i = replicas.size(); i-- > 0;) {
@@ -22,6 +23,7 @@ uint4 multimem_load_sum(const void* address) {
 }
 
 inline void multimem_store(void* address, uint4 value) {
+  shim::multicast_store_without_fence = true;
   for (void* replica : shim::multicast_replicas(address)) *static_cast<uint4*>(replica) = value;
 }
 

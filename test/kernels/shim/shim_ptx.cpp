@@ -18,6 +18,11 @@ std::vector<Range> ranges;
 
 }  // namespace
 
+void lacks_fence() {
+  std::fprintf(stderr, "shim: memory is used through another address without fence_between_addresses()\n");
+  std::abort();
+}
+
 void register_multicast(const void* base, size_t bytes, std::vector<void*> replicas) {
   const std::lock_guard lock(mutex);
   ranges.push_back({static_cast<const char*>(base), bytes, std::move(replicas)});

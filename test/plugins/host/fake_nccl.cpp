@@ -5,10 +5,12 @@
 
 #include <atomic>
 #include <bit>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "fake_cuda.h"
@@ -21,6 +23,7 @@ constexpr int kSuccess = 0, kSystemError = 2, kInvalidArgument = 4, kInProgress 
 constexpr int kLooks = 3;  // until what was begun is done
 std::atomic<Fault> fault = Fault::None;
 std::atomic<int> aborted = 0, alive = 0;
+std::atomic<bool> aborts_held = false;
 
 struct UniqueId {
   char internal[128];
@@ -96,6 +99,7 @@ NCCL ncclCommDestroy(Comm* comm) {
 }
 NCCL ncclCommAbort(Comm* comm) {
   ++aborted;
+  while (aborts_held) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   --alive;
   delete comm;
   return kSuccess;
@@ -113,6 +117,9 @@ NCCL ncclCommGetAsyncError(Comm* comm, int* error) {
 extern "C" __attribute__((visibility("default"))) void fake_nccl_set(Fault next) {
   fault = next;
   aborted = 0;
+}
+extern "C" __attribute__((visibility("default"))) void fake_nccl_hold_aborts(bool held) {
+  aborts_held = held;
 }
 NCCL fake_nccl_aborted() {
   return aborted;

@@ -22,6 +22,10 @@ Function* function(const char* name) {
 inline void set(Fault fault) {
   function<void(Fault)>("fake_nccl_set")(fault);
 }
+// Whether aborts wait, as NCCL's do for graphs that captured its kernels, until it is false again.
+inline void hold_aborts(bool held) {
+  function<void(bool)>("fake_nccl_hold_aborts")(held);
+}
 // Since set() was called.
 inline int aborted() {
   return function<int()>("fake_nccl_aborted")();

@@ -36,7 +36,7 @@ kraken::ExecutorOptions options_of(const std::filesystem::path& path, const Json
   options.directory = path.string();
   options.model_config = json.all.at("config").dump();
   options.ranks = json.tp_size;
-  options.dtype = json.dtype == "float32" ? kraken::DType::Float32 : kraken::DType::BFloat16;
+  options.dtype = kraken::parse_dtype(json.dtype);
   options.threads_per_rank = 1;
   options.max_batch_size =
       std::min(config.getMaxBatchSize().value_or(json.max_batch_size), json.max_batch_size);
@@ -69,6 +69,7 @@ class Executor::Impl {
     }
     const auto engine = path / ("rank" + std::to_string(lockstep_.rank()) + ".engine");
     if (!std::filesystem::exists(engine)) throw std::runtime_error("File does not exist: " + engine.string());
+    check_sizes();
     event("executor");
     faults_.in_constructor();
     lockstep_.meet();
@@ -133,6 +134,26 @@ class Executor::Impl {
   }
 
  private:
+  // What the original finds out while it sets its model up.
+  void check_sizes() const {
+    const int block = json_.tokens_per_block;
+    const auto blocks = [&](int tokens) { return (tokens + block - 1) / block; };
+    const int tokens = config_.getKvCacheConfig().getMaxTokens().value_or(json_.max_seq_len);
+    if (blocks(tokens) < blocks(json_.max_seq_len)) {
+      // Unless it may fail, the original shortens sequences and attention's window, and says so in its log.
+      if (!config_.getFailFastOnAttentionWindowTooLarge())
+        throw std::runtime_error("the double shortens nothing");
+      throw std::runtime_error("Attention window too large to fit even a single sequence in the KV cache");
+    }
+    // Prompts are computed in chunks where its kernels for them can continue one.
+    const int step = std::min(config_.getMaxNumTokens().value_or(json_.max_num_tokens), json_.max_num_tokens);
+    if (!json_.paged_context_fmha && json_.max_input_len > step) {
+      throw std::runtime_error(
+          "Without enabling chunked context, the max context length needs to be less than or "
+          "equal to the max number of tokens");
+    }
+  }
+
   struct Running {
     explicit Running(Request made) : request(std::move(made)) {}
     Request request;

@@ -1,6 +1,8 @@
 #include "json_config.h"
 
+#include <algorithm>
 #include <array>
+#include <cctype>
 #include <fstream>
 #include <stdexcept>
 
@@ -17,13 +19,6 @@ template <typename Value>
 Value value_or(const Json& json, const char* key, Value otherwise) {
   const auto found = json.find(key);
   return found == json.end() || found->is_null() ? otherwise : found->get<Value>();
-}
-
-// A plugin is on unless it is null, false or "disable".
-bool plugin_on(const Json& config, const char* key) {
-  const Json& value = config.at(key);
-  if (value.is_boolean()) return value.get<bool>();
-  return value.is_string() && value.get<std::string>() != "disable";
 }
 
 }  // namespace
@@ -83,23 +78,25 @@ JsonConfig parse_json_config(const std::filesystem::path& file) {
   value_or(build, "max_prompt_embedding_table_size", 0);
   config.gather_context_logits = value_or(build, "gather_context_logits", false);
   value_or(build, "gather_generation_logits", false);
-  const auto kv_cache = build.at("kv_cache_type").get<std::string>();
+  auto kv_cache = value_or<std::string>(build, "kv_cache_type", "continuous");
+  std::transform(kv_cache.begin(), kv_cache.end(), kv_cache.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
   check(kv_cache == "continuous" || kv_cache == "paged" || kv_cache == "disabled", "unknown kv_cache_type");
   check(build.at("lora_config").is_object(), "lora_config must be an object");
   check(value_or(build, "speculative_decoding_mode", 1) == 1 && value_or(build, "max_draft_len", 0) == 0,
         "speculative decoding");
 
-  check(plugin_on(plugins, "gpt_attention_plugin"), "in-flight batching needs the attention plugin");
+  // Whatever is not null counts as on.
+  check(!plugins.at("gpt_attention_plugin").is_null(), "in-flight batching needs the attention plugin");
   const bool packed = plugins.at("remove_input_padding").get<bool>();
   check(packed, "in-flight batching needs packed input");
   config.max_num_tokens = build.at("max_num_tokens").get<int>();
-  check(plugins.at("paged_kv_cache").get<bool>() == (kv_cache == "paged"),
-        "paged_kv_cache against kv_cache_type");
+  check(plugins.at("paged_kv_cache").get<bool>(), "in-flight batching needs a paged cache");
   config.tokens_per_block = plugins.at("tokens_per_block").get<int>();
   check(config.tokens_per_block >= 1 && (config.tokens_per_block & (config.tokens_per_block - 1)) == 0,
         "tokens_per_block must be a power of two");
   plugins.at("context_fmha").get<bool>();
-  plugins.at("use_paged_context_fmha").get<bool>();
+  config.paged_context_fmha = plugins.at("use_paged_context_fmha").get<bool>();
   plugins.at("lora_plugin");
   for (const char* key : {"paged_state", "manage_weights", "pp_reduce_scatter"})
     value_or(plugins, key, false);

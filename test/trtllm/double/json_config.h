@@ -14,7 +14,7 @@ struct JsonConfig {
   int tp_size = 0, pp_size = 1, vocab_size = 0, layers = 0;
   int max_batch_size = 0, max_beam_width = 0, max_input_len = 0, max_seq_len = 0, max_num_tokens = 0;
   int tokens_per_block = 0;
-  bool gather_context_logits = false;
+  bool gather_context_logits = false, paged_context_fmha = false;
   nlohmann::json all;
 };
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <list>
 #include <memory>
+#include <string_view>
 
 #include "backend/tensorrt/weight_store.h"
 #include "base/error.h"
@@ -27,10 +28,18 @@ std::string list_of(const std::vector<std::string>& names) {
   return text;
 }
 
+// The type that createPlugin() reads, which is the one that the creator lists, but for this field: it is
+// listed as an int32, and anything but an int8 is refused.
+nvinfer1::PluginFieldType type_of(const nvinfer1::PluginField& listed) {
+  return std::string_view(listed.name) == "block_sparse_homo_head_pattern" ? nvinfer1::PluginFieldType::kINT8
+                                                                           : listed.type;
+}
+
 // One value in the type that the creator wants.
 class FieldValues {
  public:
-  nvinfer1::PluginField field(const nvinfer1::PluginField& wanted, double value) {
+  nvinfer1::PluginField field(const nvinfer1::PluginField& listed, double value) {
+    const nvinfer1::PluginField wanted = {listed.name, nullptr, type_of(listed), 1};
     switch (wanted.type) {
       case nvinfer1::PluginFieldType::kINT8:
         return make<int8_t>(wanted, value);

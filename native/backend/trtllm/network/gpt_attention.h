@@ -1,7 +1,7 @@
 // TensorRT-LLM's attention plugin. Its fields are not written down here by position or taken on trust: the
-// creator in the registry says which it has and of which type, and each is given by name. One that we do not
-// know, or that it does not have, is an error that names it, because this plugin reads what it wants and
-// checks little.
+// creator in the registry says which it has and of which type (for one of them wrongly), and each is given by
+// name. One that we do not know, or that it does not have, is an error that names it, because this plugin
+// reads what it wants and checks little.
 #pragma once
 
 #include <NvInfer.h>

@@ -16,6 +16,9 @@ using tensorrt::Layers;
 using tensorrt::Tensor;
 
 constexpr int kPerfKnobs = 16;
+// An engine of several profiles is asked for the first whose split is not below the step's tokens, or the one
+// after the last split: a profile that is missing is an access out of bounds.
+constexpr std::array<int64_t, 5> kProfileSplits = {64, 128, 256, 512, 1024};
 
 Tensor input(const Layers& layers, const char* name, DataType type, const std::vector<int64_t>& sizes,
              const std::vector<const char*>& names) {
@@ -53,10 +56,13 @@ void TrtLlmInterface::add_inputs(const Layers& layers, const Graph& graph) {
   const int64_t blocks = limits_.blocks();
   ids_ = input(layers, "input_ids", kInt32, {-1}, {"tokens"});
   positions_ = input(layers, "position_ids", kInt32, {-1}, {"tokens"});
-  // An inclusive running count of wanted rows' ends: 1 more than the index.
-  Tensor last_ids = input(layers, "last_token_ids", kInt32, {-1}, {"rows"});
-  wanted_rows_ = layers.elementwise("wanted_rows", nvinfer1::ElementWiseOperation::kSUB, last_ids,
-                                    indices(layers, "wanted_rows/one", {1}));
+  // Where prompts' logits are gathered, it expects a row for every token of the step, and its last_token_ids
+  // still name the last ones alone. An inclusive running count of rows: 1 more than the index.
+  if (!limits_.gathers_context_logits) {
+    Tensor ends = input(layers, "last_token_ids", kInt32, {-1}, {"rows"});
+    wanted_rows_ = layers.elementwise("wanted_rows", nvinfer1::ElementWiseOperation::kSUB, ends,
+                                      indices(layers, "wanted_rows/one", {1}));
+  }
   const auto sequences = [&](const char* name) { return input(layers, name, kInt32, {-1}, {"sequences"}); };
   before_lengths_ = {
       sequences("sequence_length"),
@@ -64,7 +70,8 @@ void TrtLlmInterface::add_inputs(const Layers& layers, const Graph& graph) {
       input(layers, "host_max_attention_window_sizes", kInt32, {local_layers}, {}),
       input(layers, "host_sink_token_length", kInt32, {1}, {}),
       sequences("context_lengths"),
-      input(layers, "cache_indirection", kInt32, {-1, 1, -1}, {"sequences", "", "window"}),
+      // Bound for as many sequences as there can be, not for those of the step.
+      input(layers, "cache_indirection", kInt32, {-1, 1, -1}, {"slots", "", "window"}),
       sequences("host_request_types"),
       input(layers, "kv_cache_block_offsets", kInt32, {1, -1, 2, blocks}, {"", "sequences", "", ""}),
       input(layers, "host_kv_cache_block_offsets", kInt32, {1, -1, 2, blocks}, {"", "sequences", "", ""}),
@@ -122,7 +129,7 @@ Tensor TrtLlmInterface::attention(const Layers& layers, const Graph& graph, cons
     Tensor ordered = layers.gather(name + "/ordered", by_head, indices(layers, name + "/order", order), 1);
     packed = layers.reshape(name + "/packed", ordered, {-1, ways * all * dim});
   }
-  const bool narrows = op.last_tokens;
+  const bool narrows = op.last_tokens && wanted_rows() != nullptr;
   Tensor attended = attend(layers, graph, op, packed);
   const std::string whole = narrows ? name + "/by_way" : name;
   Tensor by_way;
@@ -181,13 +188,16 @@ void configure(nvinfer1::IBuilder& builder, const nvinfer1::INetworkDefinition& 
   const int64_t sequences = limits.max_batch_size;
   const Range batch = {1, (sequences + 1) / 2, sequences},
               window = {1, limits.max_seq_len, limits.max_seq_len};
-  // With several profiles TensorRT-LLM takes the first for up to 64 tokens, the next for more.
-  const int64_t few = 64;
-  std::vector<Range> tokens = {{1, limits.max_num_tokens, limits.max_num_tokens}};
-  if (limits.max_num_tokens > few)
-    tokens = {{1, few / 2, few}, {few, limits.max_num_tokens, limits.max_num_tokens}};
+  std::vector<Range> tokens;
+  int64_t below = 0;
+  for (const int64_t split : kProfileSplits) {
+    if (split >= limits.max_num_tokens) break;
+    tokens.push_back({below + 1, split, split});
+    below = split;
+  }
+  tokens.push_back({below + 1, limits.max_num_tokens, limits.max_num_tokens});
   for (const Range& range : tokens) {
-    const Range rows = {1, std::min<int64_t>(sequences, range.usual), limits.max_rows()};
+    const Range rows = {1, std::min(sequences, range.usual), sequences};
     const std::map<std::string, Range> dynamic = {
         {"input_ids", range}, {"position_ids", range}, {"last_token_ids", rows}};
     nvinfer1::IOptimizationProfile* profile = builder.createOptimizationProfile();

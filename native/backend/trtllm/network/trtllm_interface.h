@@ -18,9 +18,8 @@ namespace kraken::trtllm {
 struct NetworkLimits {
   int max_batch_size = 0, max_input_len = 0, max_seq_len = 0, max_num_tokens = 0;
   int tokens_per_block = 64;
-  bool gathers_context_logits = false;  // then all tokens' logits may be wanted
+  bool gathers_context_logits = false;  // then all tokens' logits are wanted
   int blocks() const { return (max_seq_len + tokens_per_block - 1) / tokens_per_block; }
-  int max_rows() const { return gathers_context_logits ? max_num_tokens : max_batch_size; }
 };
 
 // Keep it until the engine is built: the network points into it.
@@ -59,7 +58,7 @@ class TrtLlmInterface : public tensorrt::RuntimeInterface {
   std::list<std::vector<std::byte>> kept_;
 };
 
-// Profiles for its inputs: prompts and single tokens, as TensorRT-LLM chooses by the number of tokens.
+// Profiles for its inputs, as TensorRT-LLM chooses them by the number of tokens of a step.
 void configure(nvinfer1::IBuilder& builder, const nvinfer1::INetworkDefinition& network,
                const NetworkLimits& limits, nvinfer1::IBuilderConfig& config);
 

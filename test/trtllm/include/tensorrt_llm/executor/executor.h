@@ -184,6 +184,7 @@ class ExecutorConfig {
   std::optional<SizeType32> getMaxNumTokens() const { return maxNumTokens_; }
   std::optional<ParallelConfig> getParallelConfig() const { return parallelConfig_; }
   bool getGatherGenerationLogits() const { return gatherGenerationLogits_; }
+  bool getFailFastOnAttentionWindowTooLarge() const { return failFast_; }
 
   void setKvCacheConfig(const KvCacheConfig& config) { kvCacheConfig_ = config; }
   void setBatchingType(BatchingType type) { batchingType_ = type; }
@@ -192,6 +193,7 @@ class ExecutorConfig {
   void setMaxNumTokens(SizeType32 tokens) { maxNumTokens_ = tokens; }
   void setParallelConfig(const ParallelConfig& config) { parallelConfig_ = config; }
   void setGatherGenerationLogits(bool gather) { gatherGenerationLogits_ = gather; }
+  void setFailFastOnAttentionWindowTooLarge(bool failFast) { failFast_ = failFast; }
 
  private:
   KvCacheConfig kvCacheConfig_;
@@ -199,7 +201,7 @@ class ExecutorConfig {
   SizeType32 iterStatsMaxIterations_ = 1000;
   std::optional<SizeType32> maxBatchSize_, maxNumTokens_;
   std::optional<ParallelConfig> parallelConfig_;
-  bool gatherGenerationLogits_ = false;
+  bool gatherGenerationLogits_ = false, failFast_ = false;
 };
 
 class Executor {
