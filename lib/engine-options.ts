@@ -55,9 +55,10 @@ export interface LoadOptions {
   /** Ranks that share a GPU (backend "tensorrt"): for tests on fewer GPUs than ranks. Default 1. */
   ranksPerDevice?: number | undefined;
   /**
-   * Where the ranks run, if not all here: hosts and how many ranks each has, as in "a:1,b:1" or ["a:1", "b:1"]. The first
-   * is this machine, by the name or address at which the others reach it. Each other rank is a kraken-worker, found at
-   * the same path there as here, like the engine (`kraken build --push`).
+   * Ranks that have a process each, here or elsewhere: hosts and how many ranks each has, as in "a:1,b:1" or
+   * ["a:1", "b:1"]; all here: "localhost:2". The first is this machine, by the name or address at which the others reach
+   * it, and rank 0 runs where `isolation` says. Each other rank is a kraken-worker, found at the same path there as here,
+   * like the engine (`kraken build --push`). Default: ranks are threads, all here.
    */
   hosts?: string | readonly string[] | undefined;
   /**
@@ -180,7 +181,7 @@ function checkTrtLlm({ build_config: built }: EngineManifest, options: LoadOptio
 }
 
 /** A GPU's driver and TensorRT may end their process. */
-function checkForGpu({ isolation, link }: LoadOptions): void {
+function checkForGpu({ isolation, link, exchangeDtype }: LoadOptions): void {
   if (isolation === "none") {
     throw new ArgumentError(
       "ERR_OPTION",
@@ -189,6 +190,12 @@ function checkForGpu({ isolation, link }: LoadOptions): void {
   }
   if (parseLink(link)) {
     throw new ArgumentError("ERR_OPTION", '`link` emulates links between the ranks of backend "cpu" alone');
+  }
+  if (exchangeDtype !== undefined) {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      '`exchangeDtype` is for backend "cpu": between GPUs, sums travel in the type of the engine',
+    );
   }
 }
 
@@ -203,8 +210,11 @@ export function executorOptions(
 ): NativeExecutorOptions {
   const { hosts, verify } = resolveLoad(options);
   const { config, backend, ranks, dtype } = manifest;
-  if (hosts && backend !== "cpu") {
-    throw new ArgumentError("ERR_OPTION", `\`hosts\` is for backend "cpu", ${directory} is for "${backend}"`);
+  if (hosts && backend !== "cpu" && backend !== tensorrtName) {
+    throw new ArgumentError(
+      "ERR_OPTION",
+      `\`hosts\` is for backends "cpu" and "${tensorrtName}", ${directory} is for "${backend}"`,
+    );
   }
   if (hosts) checkRanks(hosts, ranks, directory);
   const trtllm = backend === "tensorrt-llm";

@@ -6,7 +6,7 @@ import type { DType } from "./model-config.js";
 
 export const tensorrtName = "tensorrt";
 
-/** Ranks whose GPUs can reach each other; as many as the plugins' kernels take. */
+/** As many as the plugins' kernels take. */
 const mostRanks = 8;
 
 /** What the manifest keeps of how the plans were built. A plan runs with the same TensorRT and on the same kind of GPU. */
@@ -40,7 +40,7 @@ export function checkBuild({ dtype, ranks }: { dtype: DType | undefined; ranks: 
   if (ranks > mostRanks) {
     throw new ArgumentError(
       "ERR_RANKS",
-      `\`ranks\` is ${ranks}, but backend "tensorrt" runs on at most ${mostRanks} GPUs of one machine`,
+      `\`ranks\` is ${ranks}, but backend "tensorrt" runs on at most ${mostRanks} GPUs`,
     );
   }
 }

@@ -49,6 +49,9 @@ typedef struct kraken_communicator_options {
   /* Sends `bytes` bytes of each rank to all, in the order of ranks; 0 when done. All ranks call it, and none
    * returns before all have come. Called a few times while the communicator is made, and never again. */
   int32_t (*all_gather)(void* context, const void* mine, void* all, int64_t bytes);
+  /* Asked now and then while the communicator is made; other than 0: a rank is lost, and there is no use in
+   * waiting for it. From the thread that makes it. May be null. */
+  int32_t (*is_lost)(void* context);
   void* context;
   const char* algorithms;       /* text of an algorithm table (kernels/algorithm.h); null: the built-in one */
   uint64_t timeout_nanoseconds; /* how long a collective waits for a peer; 0: 10 s */

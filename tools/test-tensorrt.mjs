@@ -1,13 +1,13 @@
 /**
  * `npm run test:tensorrt`: what can be known of the GPU code without a GPU. Brings the toolchain and the TensorRT libraries
  * (about 1.4 GB the first time), builds the plugins for all GPU architectures, runs them on the host, builds networks with
- * them in the real TensorRT 10 and 11, and compiles networks without them in TensorRT for RTX. Without the registries it
- * fails: nothing it tests can be tested otherwise.
+ * them in the real TensorRT 10 and 11, compiles networks without them in TensorRT for RTX, and runs whole engines over
+ * stand-ins for GPUs, ranks as processes. Without the registries it fails: nothing it tests can be tested otherwise.
  */
 import { spawnSync } from "node:child_process";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { tensorrtEnvironment } from "./gpu-toolchain/environment.mjs";
+import { standInEnvironment, tensorrtEnvironment } from "./gpu-toolchain/environment.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
@@ -36,3 +36,7 @@ run("toolchain and libraries", ...node(join("tools", "gpu-toolchain", "main.mjs"
 run("building", ...node(join("tools", "build-native.mjs"), "--tests"));
 const select = ["--test-dir", "build", "--label-regex", "^tensorrt$", "--no-tests=error"];
 run("tests", "ctest", [...select, "--output-on-failure"], tensorrtEnvironment());
+const processes = ["--import", "tsx", "--test", join("test", "tensorrt", "processes.test.ts")];
+run("ranks as processes", ...node(...processes), standInEnvironment());
+const engines = ["--import", "tsx", join("test", "gpu", "engines.ts"), "--devices", "8", "--small"];
+run("the engines of test/gpu over stand-ins", ...node(...engines), standInEnvironment());

@@ -58,6 +58,13 @@ struct StepBatch {
   std::span<const ShortlistRequest> shortlists = {};
 };
 
+// Where a rank is, of an engine whose ranks are processes.
+struct RankPlace {
+  int host = 0;           // the first rank there, which tells hosts apart
+  int rank_on_host = 0;   // among the ranks there
+  int ranks_on_host = 1;  // how many these are
+};
+
 struct CompileOptions {
   int max_tokens = 0;     // largest T of a step
   int max_sequences = 0;  // largest number of sequences of a step
@@ -66,9 +73,10 @@ struct CompileOptions {
   int kv_blocks = 0;      // KV cache size in blocks
   int threads = 1;        // compute threads of this rank
   DType dtype = DType::Float32;
-  bool profile = false;        // keep per-op times
-  int ranks_per_device = 1;    // of a backend whose ranks have devices
-  std::string backend_config;  // what the engine's manifest keeps for the backend; empty: nothing
+  bool profile = false;            // keep per-op times
+  int ranks_per_device = 1;        // of a backend whose ranks have devices
+  std::optional<RankPlace> place;  // nothing: all ranks are threads of this process
+  std::string backend_config;      // what the engine's manifest keeps for the backend; empty: nothing
   // Once true, compile() throws ERR_ABORTED before the next tensor. Null: never.
   const std::atomic<bool>* cancelled = nullptr;
 };
@@ -134,7 +142,8 @@ class Backend {
   virtual size_t kv_block_bytes(const Graph& graph, DType dtype) const = 0;
   // Bytes of what a rank sends and receives in, beside its activations, for steps of that many tokens.
   virtual size_t exchange_bytes(const Graph&, DType, int64_t /*max_tokens*/) const { return 0; }
-  // Memory that all ranks may still take together, where it is not this machine's own.
+  // Memory that all `ranks` may still take together, or the one that options.place is about; where it is not
+  // this machine's own. Starts the devices in question.
   virtual std::optional<size_t> device_memory(int /*ranks*/, const CompileOptions&) const { return {}; }
   // `engine_file`: the rank's, as the build wrote it.
   virtual std::unique_ptr<RankModel> compile(const Graph& graph, const std::string& engine_file,

@@ -6,7 +6,7 @@ namespace kraken {
 
 void Communicator::all_gather(const void*, void*, size_t) {
   throw Error("ERR_BACKEND_UNAVAILABLE",
-              "these ranks share no process, and cannot set up their devices together");
+              "these ranks cannot set up their devices together: their communicator has no all-gather");
 }
 
 }  // namespace kraken

@@ -54,12 +54,15 @@ class Communicator {
 
   virtual void barrier() = 0;
 
-  // Copies `bytes` bytes of each rank to `all` of every rank, in the order of ranks. For setting up what
-  // ranks do on their devices. Throws ERR_BACKEND_UNAVAILABLE where the ranks share no process.
+  // Copies `bytes` bytes of each rank to `all` of every rank, in the order of ranks, and returns nowhere
+  // before all have come. For setting up what ranks do on their devices. Throws ERR_BACKEND_UNAVAILABLE
+  // where there is no such thing.
   virtual void all_gather(const void* mine, void* all, size_t bytes);
 
   // Ends every present and future wait of every rank with ERR_RANK_LOST. Callable from any thread.
   virtual void abort(const std::string& reason) = 0;
+  // Whether waits end so, for who waits elsewhere. Callable from any thread.
+  virtual bool is_lost() { return false; }
 
   // Nanoseconds this rank has spent waiting in wait(), gather_columns() and barrier() since construction.
   virtual uint64_t exposed_nanoseconds() const = 0;

@@ -1,6 +1,7 @@
 #include "hosts/host_group.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "base/error.h"
@@ -16,8 +17,9 @@ using std::chrono::steady_clock;
 constexpr auto kHandshakePatience = 3s;  // others wait meanwhile
 constexpr auto kJoinPatience = 20s;      // until a rank has looked at its engine and met the others
 constexpr auto kLook = 50ms;             // whether a launch has failed, or loading was cancelled
+constexpr auto kShortLook = 5ms;         // of each rank in turn
 constexpr auto kFarewell = 1500ms;       // for ranks to end by themselves …
-constexpr auto kLostFarewell = 300ms;    // … and when the group is lost
+constexpr auto kLostFarewell = 600ms;    // … and when the group is lost: they have last words to say
 constexpr size_t kMostAnswerBytes = 1 << 20;
 
 }  // namespace
@@ -125,7 +127,6 @@ void HostGroup::welcome(Accepted accepted) {
     }
     member(rank).socket = std::move(accepted.socket);
     member(rank).address = std::move(accepted.address);
-    member(rank).available_memory = identity.available_memory;
   } catch (const Error& error) {
     if (error.code() == "ERR_NATIVE_LOAD") throw;
     refused_ = std::string(" (refused: ") + error.what() + ")";
@@ -141,9 +142,19 @@ void HostGroup::check_launched() {
   }
 }
 
-std::unique_ptr<TcpCommunicator> HostGroup::join(const LocalExecutorConfig& config,
-                                                 const std::string& engine_digest) {
-  Join join{options_, config, engine_digest, {}, {}};
+void HostGroup::read_answer(int rank, Deadline deadline) {
+  const auto answer = receive_message(member(rank).socket, kMostAnswerBytes, deadline, name_of(rank));
+  auto [type, reader] = open_frame(answer);
+  if (type == MessageType::Failed) {
+    Failure failure;
+    read_all(reader, failure);
+    throw Error(failure.code, name_of(rank) + ": " + failure.message);
+  }
+  if (type != MessageType::Joined) garbled("no answer to join");
+}
+
+std::unique_ptr<TcpCommunicator> HostGroup::join(const std::string& engine_digest) {
+  Join join{options_, engine_digest, {}, {}};
   join.options.secret.clear();
   for (const Member& member : members_) {
     join.addresses.push_back(member.address);
@@ -154,19 +165,17 @@ std::unique_ptr<TcpCommunicator> HostGroup::join(const LocalExecutorConfig& conf
   for (int rank = 1; rank < options_.ranks; ++rank) {
     send_message(member(rank).socket, message, deadline, name_of(rank));
   }
-  for (int rank = 1; rank < options_.ranks; ++rank) {
-    while (!readable(member(rank).socket, steady_clock::now() + kLook)) {
-      throw_if_cancelled();
-      if (steady_clock::now() >= deadline) break;
-    }
-    const auto answer = receive_message(member(rank).socket, kMostAnswerBytes, deadline, name_of(rank));
-    auto [type, reader] = open_frame(answer);
-    if (type == MessageType::Failed) {
-      Failure failure;
-      read_all(reader, failure);
-      throw Error(failure.code, name_of(rank) + ": " + failure.message);
-    }
-    if (type != MessageType::Joined) garbled("no answer to join");
+  // Whoever answers first: one that fails keeps the others waiting, who would say so later.
+  std::vector<int> silent(static_cast<size_t>(options_.ranks - 1));
+  std::iota(silent.begin(), silent.end(), 1);
+  while (!silent.empty()) {
+    throw_if_cancelled();
+    std::erase_if(silent, [&](int rank) {
+      const bool late = steady_clock::now() >= deadline;
+      if (!late && !readable(member(rank).socket, steady_clock::now() + kShortLook)) return false;
+      read_answer(rank, deadline);
+      return true;
+    });
   }
 
   std::vector<TcpPeer> peers(members_.size());
@@ -177,12 +186,13 @@ std::unique_ptr<TcpCommunicator> HostGroup::join(const LocalExecutorConfig& conf
   TcpGroupOptions group;
   group.communication = options_.communication;
   group.wire = options_.exchange_dtype == DType::BFloat16 ? WireFormat::BFloat16 : WireFormat::Float32;
-  group.on_lost = [this] {
+  group.on_lost = [this](int lost_rank) {
     {
       std::lock_guard lock(mutex_);
       lost_ = true;
     }
     changed_.notify_all();
+    loss_watch_.lost(lost_rank);
   };
   return std::make_unique<TcpCommunicator>(0, std::move(peers), group);
 }

@@ -17,6 +17,7 @@
 #include "comm/tcp/tcp_communicator.h"
 #include "hosts/host_messages.h"
 #include "hosts/launched_rank.h"
+#include "hosts/loss_watch.h"
 
 namespace kraken {
 
@@ -29,12 +30,12 @@ class HostGroup {
   HostGroup(const HostGroup&) = delete;
   HostGroup& operator=(const HostGroup&) = delete;
 
-  // Bytes that the host of a rank may still allocate; not rank 0's.
-  size_t available_memory(int rank) const { return members_[static_cast<size_t>(rank)].available_memory; }
-
   // Every rank learns what it is part of, and connects to the others. Throws what a rank answers (another
   // engine: ERR_ENGINE_CORRUPT; none: ERR_ENGINE_PATH) with its host's name before it.
-  std::unique_ptr<TcpCommunicator> join(const LocalExecutorConfig& config, const std::string& engine_digest);
+  std::unique_ptr<TcpCommunicator> join(const std::string& engine_digest);
+
+  // Of rank 0.
+  LossWatch& loss_watch() { return loss_watch_; }
 
   // "rank 1 (10.9.0.2:4711)".
   std::string name_of(int rank) const;
@@ -45,13 +46,13 @@ class HostGroup {
     Descriptor socket;
     std::string address;  // as seen from here
     uint16_t port = 0;
-    size_t available_memory = 0;
   };
 
   void launch(const Listener& listener);
   void meet(const Listener& listener);
   void welcome(Accepted accepted);
   void check_launched();
+  void read_answer(int rank, Deadline deadline);
   void throw_if_cancelled() const;
   Member& member(int rank) { return members_[static_cast<size_t>(rank)]; }
   const std::string& host(int rank) const { return options_.hosts[static_cast<size_t>(rank)]; }
@@ -62,6 +63,7 @@ class HostGroup {
   const std::string secret_;
   std::vector<Member> members_;  // [ranks]; the first is not used
   std::string refused_;          // the last connection that was, and why
+  LossWatch loss_watch_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -23,23 +23,20 @@ std::vector<uint8_t> framed(MessageType type, Writer&& content) {
 
 std::vector<uint8_t> bytes_of(const HostIdentity& identity) {
   Writer writer;
-  writer(identity.hello.magic, identity.hello.protocol, identity.hello.build, identity.rank, identity.port,
-         identity.available_memory);
+  writer(identity.hello.magic, identity.hello.protocol, identity.hello.build, identity.rank, identity.port);
   return std::move(writer).take();
 }
 
 HostIdentity read_identity(const std::vector<uint8_t>& bytes) {
   HostIdentity identity;
   Reader reader(bytes);
-  reader(identity.hello.magic, identity.hello.protocol, identity.hello.build, identity.rank, identity.port,
-         identity.available_memory);
+  reader(identity.hello.magic, identity.hello.protocol, identity.hello.build, identity.rank, identity.port);
   reader.end();
   return identity;
 }
 
 std::vector<uint8_t> bytes_of(const Join& join) {
   Writer writer;
-  config_fields(writer, join.config);
   writer(join.engine_digest, join.addresses, join.ports);
   Frame frame(MessageType::Join, join.options);
   frame.write(std::move(writer).take());
@@ -49,7 +46,6 @@ std::vector<uint8_t> bytes_of(const Join& join) {
 Join read_join(Reader& reader) {
   Join join;
   read(reader, join.options);
-  config_fields(reader, join.config);
   reader(join.engine_digest, join.addresses, join.ports);
   reader.end();
   const auto ranks = static_cast<size_t>(join.options.ranks);
@@ -58,6 +54,23 @@ Join read_join(Reader& reader) {
             std::to_string(ranks));
   }
   return join;
+}
+
+std::vector<uint8_t> rank_room(uint64_t bytes) {
+  return Frame(MessageType::RankRoom, bytes).take();
+}
+
+std::vector<uint8_t> bytes_of(const LocalExecutorConfig& limits) {
+  Writer writer;
+  config_fields(writer, limits);
+  return framed(MessageType::Limits, std::move(writer));
+}
+
+LocalExecutorConfig read_limits(Reader& reader) {
+  LocalExecutorConfig limits;
+  config_fields(reader, limits);
+  reader.end();
+  return limits;
 }
 
 std::vector<uint8_t> bytes_of(const RankMemory& memory) {

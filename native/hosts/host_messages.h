@@ -4,6 +4,8 @@
 //     rank → rank 0   what the handshake carries: HostIdentity
 //     rank 0 → rank   Join
 //     rank → rank 0   Joined, or Failed          from here on through the communicator:
+//     rank → rank 0   RankRoom, or Failed
+//     rank 0 → rank   Limits
 //     rank → rank 0   RankLoaded, or Failed
 //     rank 0 → rank   Step, Products, ReadWeights (any number of them, then it leaves)
 //     rank → rank 0   RankDone, after Products and ReadWeights
@@ -21,13 +23,11 @@ namespace kraken {
 struct HostIdentity {
   Hello hello;
   int32_t rank = 0;
-  uint32_t port = 0;              // where it waits for ranks above it
-  uint64_t available_memory = 0;  // bytes
+  uint32_t port = 0;  // where it waits for ranks above it
 };
 
 struct Join {
-  ExecutorOptions options;     // without the secret, which it has
-  LocalExecutorConfig config;  // what a rank needs of it
+  ExecutorOptions options;  // without the secret, which it has
   std::string engine_digest;
   std::vector<std::string> addresses;  // of each rank, as rank 0 sees it
   std::vector<uint32_t> ports;
@@ -38,6 +38,13 @@ HostIdentity read_identity(const std::vector<uint8_t>& bytes);
 
 std::vector<uint8_t> bytes_of(const Join& join);
 Join read_join(Reader& reader);
+
+// Bytes that a rank may still allocate, on its host or on its device.
+std::vector<uint8_t> rank_room(uint64_t bytes);
+
+// What a rank needs of it.
+std::vector<uint8_t> bytes_of(const LocalExecutorConfig& limits);
+LocalExecutorConfig read_limits(Reader& reader);
 
 std::vector<uint8_t> bytes_of(const RankMemory& memory);
 RankMemory read_rank_memory(Reader& reader);

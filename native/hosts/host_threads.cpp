@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "runtime/rank_source.h"
+
 #ifdef __linux__
 #include <sched.h>
 #endif
@@ -24,9 +26,7 @@ int usable_cores() {
 
 int host_threads(const ExecutorOptions& options, int rank) {
   if (options.threads_per_rank > 0) return options.threads_per_rank;
-  const std::string& host = options.hosts[static_cast<size_t>(rank)];
-  const auto ranks_there = std::count(options.hosts.begin(), options.hosts.end(), host);
-  return std::max(1, usable_cores() / static_cast<int>(ranks_there));
+  return std::max(1, usable_cores() / place_of(options, rank).ranks_on_host);
 }
 
 }  // namespace kraken

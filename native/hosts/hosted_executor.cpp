@@ -15,46 +15,115 @@
 namespace kraken {
 namespace {
 
-// What other ranks have sent of that type, or the failure they have sent instead.
-RankMemory receive_loaded(TcpCommunicator& communicator, const HostGroup& group, int rank) {
+// What another rank has said of itself.
+struct RankFailure : Error {
+  using Error::Error;
+};
+
+// Reads what a rank has sent of that type. Throws RankFailure for the failure that it has sent instead.
+template <typename Read>
+auto receive_from(TcpCommunicator& communicator, const HostGroup& group, int rank, MessageType expected,
+                  const Read& read) {
   const std::optional<std::vector<uint8_t>> message = communicator.receive(rank);
-  if (!message) throw Error("ERR_RANK_LOST", group.name_of(rank) + " left while it loaded");
+  if (!message) throw Error("ERR_RANK_LOST", group.name_of(rank) + " left while others waited for it");
   auto [type, reader] = open_frame(*message);
   if (type == MessageType::Failed) {
     Failure failure;
     read_all(reader, failure);
-    throw Error(failure.code, group.name_of(rank) + ": " + failure.message);
+    throw RankFailure(failure.code, group.name_of(rank) + ": " + failure.message);
   }
-  if (type != MessageType::RankLoaded) garbled("a rank that has not loaded");
-  return read_rank_memory(reader);
+  if (type != expected) garbled("not what rank 0 waits for");
+  return read(reader);
+}
+
+// The failure among what a rank has sent, of a group that is lost: nothing more comes.
+std::optional<Failure> failure_of(TcpCommunicator& communicator, int rank) {
+  try {
+    while (const auto message = communicator.receive(rank)) {
+      auto [type, reader] = open_frame(*message);
+      if (type != MessageType::Failed) continue;
+      Failure failure;
+      read_all(reader, failure);
+      return failure;
+    }
+  } catch (const Error&) {  // that was all
+  }
+  return std::nullopt;
+}
+
+// Calls what rank 0 does with the others, or waits for of them. Whatever fails ends the group at once; `end`
+// does so on this rank's device. A rank that fails says why and then ends the group, which fails whatever
+// this one is doing, on the host or on its device: the first reason is thrown.
+template <typename Call, typename End>
+void guarded(TcpCommunicator& communicator, const HostGroup& group, const Call& call, const End& end) {
+  std::string lost, failed;
+  try {
+    return call();
+  } catch (const std::exception& error) {
+    lost = communicator.lost_because();
+    failed = error.what();
+    communicator.abort(failed);
+    end();
+    const auto* said = dynamic_cast<const RankFailure*>(&error);
+    if (lost.empty() || (said != nullptr && said->code() != "ERR_RANK_LOST")) throw;
+  }
+  for (int rank = 1; rank < communicator.size(); ++rank) {
+    const std::optional<Failure> failure = failure_of(communicator, rank);
+    if (!failure || failure->code == "ERR_RANK_LOST") continue;
+    throw Error(failure->code, group.name_of(rank) + ": " + failure->message);
+  }
+  throw Error("ERR_RANK_LOST", failed.find(lost) == std::string::npos ? lost : failed);
 }
 
 class HostedModel final : public RankModel {
  public:
-  HostedModel(std::unique_ptr<RankModel> own, TcpCommunicator& communicator, const RankMemory& others)
-      : own_(std::move(own)), communicator_(communicator), others_(others) {}
+  HostedModel(TcpCommunicator& communicator, std::shared_ptr<HostGroup> group)
+      : communicator_(communicator), group_(std::move(group)) {}
   ~HostedModel() override {
+    group_->loss_watch().watch(nullptr);
     own_.reset();
     communicator_.leave();
+  }
+
+  // With the others, which then say that they have loaded.
+  void load(const RankModelFactory& own) {
+    guarded([&] {
+      own_ = own(communicator_);
+      group_->loss_watch().watch(own_.get());
+      own_->prepare();
+      for (int rank = 1; rank < communicator_.size(); ++rank) {
+        const RankMemory memory =
+            receive_from(communicator_, *group_, rank, MessageType::RankLoaded, read_rank_memory);
+        others_.weights += memory.weights;
+        others_.kv_cache += memory.kv_cache;
+        others_.activations += memory.activations;
+      }
+    });
   }
 
   void abort(int lost_rank) noexcept override { own_->abort(lost_rank); }
 
   void step(const StepBatch& batch, float* logits) override {
-    tell(bytes_of(batch));
-    own_->step(batch, logits);
+    guarded([&] {
+      tell(bytes_of(batch));
+      own_->step(batch, logits);
+    });
   }
 
   void run_products(int tokens, float* logits) override {
-    tell(Frame(MessageType::Products, int32_t{tokens}).take());
-    own_->run_products(tokens, logits);
-    await_others();
+    guarded([&] {
+      tell(Frame(MessageType::Products, int32_t{tokens}).take());
+      own_->run_products(tokens, logits);
+      await_others();
+    });
   }
 
   void read_weights() override {
-    tell(Frame(MessageType::ReadWeights).take());
-    own_->read_weights();
-    await_others();
+    guarded([&] {
+      tell(Frame(MessageType::ReadWeights).take());
+      own_->read_weights();
+      await_others();
+    });
   }
 
   RankMemory memory() const override {
@@ -64,62 +133,62 @@ class HostedModel final : public RankModel {
   }
 
   std::map<std::string, double> take_profile() override { return own_->take_profile(); }
+  CollectiveTimes collective_times() const override { return own_->collective_times(); }
 
  private:
+  template <typename Call>
+  void guarded(const Call& call) {
+    kraken::guarded(communicator_, *group_, call, [this] {
+      if (own_) own_->abort(communicator_.rank());
+    });
+  }
+
   void tell(const std::vector<uint8_t>& message) {
     for (int rank = 1; rank < communicator_.size(); ++rank) communicator_.post(rank, message);
   }
 
   void await_others() {
     for (int rank = 1; rank < communicator_.size(); ++rank) {
-      const auto message = communicator_.receive(rank);
-      if (!message || open_frame(*message).first != MessageType::RankDone) garbled("not what was asked for");
+      receive_from(communicator_, *group_, rank, MessageType::RankDone, [](Reader& reader) { reader.end(); });
     }
   }
 
-  std::unique_ptr<RankModel> own_;
   TcpCommunicator& communicator_;
-  const RankMemory others_;
+  const std::shared_ptr<HostGroup> group_;
+  std::unique_ptr<RankModel> own_;
+  RankMemory others_;
 };
 
-// A rank that fails to load says why, and then aborts, which fails this one as well: its reason counts.
-[[noreturn]] void rethrow_first_cause(TcpCommunicator& communicator, const HostGroup& group,
-                                      const Error& error) {
-  if (error.code() != "ERR_RANK_LOST") throw error;
-  for (int rank = 1; rank < communicator.size(); ++rank) {
-    try {
-      receive_loaded(communicator, group, rank);
-    } catch (const Error& cause) {
-      if (cause.code() != "ERR_RANK_LOST") throw;
-    }
-  }
-  throw error;
-}
-
 RankModelFactory make_hosted_factory(RankModelFactory own, std::shared_ptr<HostGroup> group) {
-  return [own = std::move(own), group = std::move(group)](Communicator& given) {
-    auto& communicator = static_cast<TcpCommunicator&>(given);
-    try {
-      std::unique_ptr<RankModel> model = own(communicator);
-      model->prepare();  // with the others, which then say that they have loaded
-      RankMemory others;
-      for (int rank = 1; rank < communicator.size(); ++rank) {
-        const RankMemory memory = receive_loaded(communicator, *group, rank);
-        others.weights += memory.weights;
-        others.kv_cache += memory.kv_cache;
-        others.activations += memory.activations;
-      }
-      return std::make_unique<HostedModel>(std::move(model), communicator, others);
-    } catch (const Error& error) {
-      rethrow_first_cause(communicator, *group, error);
-    }
+  return [own = std::move(own), group = std::move(group)](Communicator& communicator) {
+    auto model = std::make_unique<HostedModel>(static_cast<TcpCommunicator&>(communicator), group);
+    model->load(own);
+    return model;
   };
 }
 
-// As many blocks as every host has room for.
+// What each rank may still allocate, rank 0 included.
+std::vector<size_t> rooms_of_ranks(const ExecutorOptions& options, const Backend& backend,
+                                   TcpCommunicator& communicator, const HostGroup& group) {
+  std::vector<size_t> rooms;
+  const auto gather = [&] {
+    rooms.push_back(room_of(options, backend, 0));
+    for (int rank = 1; rank < options.ranks; ++rank) {
+      rooms.push_back(receive_from(communicator, group, rank, MessageType::RankRoom, [](Reader& reader) {
+        uint64_t bytes = 0;
+        read_all(reader, bytes);
+        return static_cast<size_t>(bytes);
+      }));
+    }
+  };
+  guarded(communicator, group, gather, [] {});
+  return rooms;
+}
+
+// As many blocks as every rank has room for.
 LocalExecutorConfig decide_hosted_limits(const ExecutorOptions& options, const ModelConfig& model,
                                          const Backend& backend, const EngineManifest& manifest,
-                                         const HostGroup& group) {
+                                         const std::vector<size_t>& rooms, const HostGroup& group) {
   LocalExecutorConfig decided;
   ExecutorOptions own = options;
   own.threads_per_rank = host_threads(options, 0);
@@ -128,9 +197,8 @@ LocalExecutorConfig decide_hosted_limits(const ExecutorOptions& options, const M
     const auto file = manifest.files.find("rank" + std::to_string(rank) + ".engine");
     ModelSizes sizes = sizes_without_ranks(model, backend);
     add_rank(sizes, *source, backend, options.dtype, file == manifest.files.end() ? 0 : file->second.bytes);
-    const size_t available = rank == 0 ? available_memory() : group.available_memory(rank);
     try {
-      const LocalExecutorConfig config = decide_limits(own, sizes, available);
+      const LocalExecutorConfig config = decide_limits(own, sizes, rooms[static_cast<size_t>(rank)]);
       if (rank == 0 || config.kv_blocks < decided.kv_blocks) decided = config;
     } catch (const Error& error) {
       throw Error(error.code(), group.name_of(rank) + ": " + error.what());
@@ -147,9 +215,12 @@ std::unique_ptr<Executor> make_hosted_executor(const ExecutorOptions& options, R
   const Backend& backend = available_backend(options.backend);
   const EngineManifest manifest = read_engine_manifest(options.directory);
   auto group = std::make_shared<HostGroup>(options, cancelled);
-  const LocalExecutorConfig config = decide_hosted_limits(options, model, backend, manifest, *group);
+  std::unique_ptr<TcpCommunicator> communicator = group->join(manifest.digest);
+  const std::vector<size_t> rooms = rooms_of_ranks(options, backend, *communicator, *group);
+  const LocalExecutorConfig config = decide_hosted_limits(options, model, backend, manifest, rooms, *group);
+  for (int rank = 1; rank < options.ranks; ++rank) communicator->post(rank, bytes_of(config));
   std::vector<std::unique_ptr<Communicator>> communicators;
-  communicators.push_back(group->join(config, manifest.digest));
+  communicators.push_back(std::move(communicator));
   std::vector<RankModelFactory> factories{make_hosted_factory(
       make_rank_factory(backend, make_rank_source(options, model, 0), config, options, cancelled), group)};
   return std::make_unique<LocalExecutor>(config, std::move(factories), std::move(communicators),

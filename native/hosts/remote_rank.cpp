@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -21,6 +22,7 @@
 #include "hosts/engine_manifest.h"
 #include "hosts/host_messages.h"
 #include "hosts/host_threads.h"
+#include "hosts/loss_watch.h"
 #include "runtime/rank_source.h"
 
 namespace kraken {
@@ -30,6 +32,7 @@ using namespace std::chrono_literals;
 using std::chrono::steady_clock;
 
 constexpr auto kSecretPatience = 10s, kConnectPatience = 15s, kHandshakePatience = 5s, kPeerPatience = 15s;
+constexpr auto kAttempt = 1s;
 constexpr auto kJoinPatience = 60s;  // rank 0 waits for the slowest host meanwhile
 constexpr size_t kMostJoinBytes = 16 << 20;
 constexpr unsigned kSecondsToEnd = 2;  // then the system ends a rank that is lost and still computes
@@ -49,12 +52,30 @@ std::string first_line_of_input() {
   return line;
 }
 
+bool input_has_ended() {
+  pollfd polled{STDIN_FILENO, POLLIN, 0};
+  char byte = 0;
+  return poll(&polled, 1, 0) > 0 && ::read(STDIN_FILENO, &byte, 1) <= 0;
+}
+
+// Rank 0 may be gone before this rank could meet it, and nobody else ends this one.
+Descriptor connect_to_rank_zero(const RemoteRankOptions& options) {
+  const auto deadline = steady_clock::now() + kConnectPatience;
+  for (;;) {
+    try {
+      return connect_to(options.host, options.port, std::min(deadline, steady_clock::now() + kAttempt));
+    } catch (const Error&) {
+      if (steady_clock::now() >= deadline || (options.has_input && input_has_ended())) throw;
+    }
+  }
+}
+
 class RemoteRank {
  public:
   explicit RemoteRank(const RemoteRankOptions& options)
       : options_(options),
         rank_zero_("rank 0 (" + endpoint(options.host, options.port) + ")"),
-        control_(connect_to(options.host, options.port, steady_clock::now() + kConnectPatience)),
+        control_(connect_to_rank_zero(options)),
         listener_(listen_on(local_address(control_))) {}
 
   void run() {
@@ -85,7 +106,6 @@ class RemoteRank {
     identity.hello.build = build_id();
     identity.rank = options_.rank;
     identity.port = listener_.port;
-    identity.available_memory = available_memory();
     return identity;
   }
 
@@ -145,35 +165,55 @@ class RemoteRank {
     TcpGroupOptions group;
     group.communication = join_.options.communication;
     group.wire = join_.options.exchange_dtype == DType::BFloat16 ? WireFormat::BFloat16 : WireFormat::Float32;
-    group.on_lost = [this] {
+    LossWatch loss_watch;
+    group.on_lost = [&](int lost_rank) {
       cancelled_ = true;
       alarm(kSecondsToEnd);
+      loss_watch.lost(lost_rank);
     };
     TcpCommunicator communicator(options_.rank, std::move(peers_), group);
+    std::unique_ptr<RankModel> model;
+    // Before the model ends, which waits for its device, and the device for the others.
+    const auto fail = [&](const Failure& failure) {
+      communicator.post(0, Frame(MessageType::Failed, failure).take());
+      communicator.abort(failure.message);
+      if (model) model->abort(options_.rank);
+      loss_watch.watch(nullptr);
+    };
     try {
-      std::unique_ptr<RankModel> model = load(communicator);
+      const Backend& backend = available_backend(join_.options.backend);
+      communicator.post(0, rank_room(room_of(join_.options, backend, options_.rank)));
+      if (!receive_limits(communicator)) return;
+      model = load(backend, communicator);
+      loss_watch.watch(model.get());
       model->prepare();
       communicator.post(0, bytes_of(model->memory()));
       while (const auto message = communicator.receive(0)) obey(*message, *model, communicator);
+      loss_watch.watch(nullptr);
     } catch (const Error& error) {
-      fail(communicator, {error.code(), error.what()});
+      fail({error.code(), error.what()});
       throw;
     } catch (const std::bad_alloc&) {
-      fail(communicator, {"ERR_OUT_OF_MEMORY", "not enough memory"});
+      fail({"ERR_OUT_OF_MEMORY", "not enough memory"});
       throw;
     } catch (const std::exception& error) {
-      fail(communicator, {"ERR_INTERNAL", error.what()});
+      fail({"ERR_INTERNAL", error.what()});
       throw;
     }
   }
 
-  static void fail(TcpCommunicator& communicator, const Failure& failure) {
-    communicator.post(0, Frame(MessageType::Failed, failure).take());
-    communicator.abort(failure.message);
+  // False: rank 0 has left.
+  bool receive_limits(TcpCommunicator& communicator) {
+    const auto message = communicator.receive(0);
+    if (!message) return false;
+    auto [type, reader] = open_frame(*message);
+    if (type != MessageType::Limits) garbled("rank 0 did not say within which limits");
+    limits_ = read_limits(reader);
+    return true;
   }
 
   // The file is hashed while its weights are packed.
-  std::unique_ptr<RankModel> load(TcpCommunicator& communicator) {
+  std::unique_ptr<RankModel> load(const Backend& backend, TcpCommunicator& communicator) {
     std::future<void> verified;
     if (join_.options.verify) {
       verified = std::async(std::launch::async, [this] {
@@ -181,15 +221,14 @@ class RemoteRank {
       });
     }
     const ModelConfig model = parse_model_config(join_.options.model_config);
-    const Backend& backend = available_backend(join_.options.backend);
-    join_.config.threads_per_rank = host_threads(join_.options, options_.rank);
-    omp_set_num_threads(join_.config.threads_per_rank);
-    std::unique_ptr<RankModel> compiled =
-        make_rank_factory(backend, make_rank_source(join_.options, model, options_.rank), join_.config,
-                          join_.options, &cancelled_)(communicator);
+    limits_.threads_per_rank = host_threads(join_.options, options_.rank);
+    omp_set_num_threads(limits_.threads_per_rank);
+    factory_ = make_rank_factory(backend, make_rank_source(join_.options, model, options_.rank), limits_,
+                                 join_.options, &cancelled_);
+    std::unique_ptr<RankModel> compiled = factory_(communicator);
     if (verified.valid()) verified.get();
-    logits_ = std::make_unique<float[]>(static_cast<size_t>(join_.config.max_rows) *
-                                        static_cast<size_t>(join_.config.vocab));
+    logits_ =
+        std::make_unique<float[]>(static_cast<size_t>(limits_.max_rows) * static_cast<size_t>(limits_.vocab));
     return compiled;
   }
 
@@ -197,11 +236,11 @@ class RemoteRank {
     auto [type, reader] = open_frame(message);
     switch (type) {
       case MessageType::Step:
-        return model.step(step_.read(reader, join_.config), logits_.get());
+        return model.step(step_.read(reader, limits_), logits_.get());
       case MessageType::Products: {
         int32_t tokens = 0;
         read_all(reader, tokens);
-        if (tokens < 1 || tokens > join_.config.max_step_tokens) garbled("products beyond the limits");
+        if (tokens < 1 || tokens > limits_.max_step_tokens) garbled("products beyond the limits");
         model.run_products(tokens, logits_.get());
         return communicator.post(0, Frame(MessageType::RankDone).take());
       }
@@ -218,9 +257,11 @@ class RemoteRank {
   Descriptor control_;
   const Listener listener_;
   Join join_;
+  LocalExecutorConfig limits_;
   EngineManifest manifest_;
   std::vector<TcpPeer> peers_;
   std::atomic<bool> cancelled_{false};
+  RankModelFactory factory_;         // outlives the model
   std::unique_ptr<float[]> logits_;  // [max_rows, V]; what no rank but the first reads
   ReceivedStep step_;
 };
@@ -245,6 +286,7 @@ RemoteRankOptions parse_arguments(int argc, char** argv) {
   if (*end != '\0' || port < 1 || port > 65535) usage();
   options.port = static_cast<uint16_t>(port);
   options.secret = first_line_of_input();
+  options.has_input = !options.secret.empty();
   const char* named = std::getenv("KRAKEN_SECRET");
   if (options.secret.empty() && named != nullptr) options.secret = named;
   if (options.secret.empty()) {

@@ -12,6 +12,8 @@ struct RemoteRankOptions {
   std::string host;  // of rank 0
   uint16_t port = 0;
   std::string secret;
+  bool has_input =
+      false;  // the secret came by standard input, which rank 0 then holds open as long as it lives
 };
 
 // Returns when rank 0 leaves. Throws what ended the rank before; rank 0 has been told.

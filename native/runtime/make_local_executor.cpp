@@ -25,10 +25,8 @@ std::unique_ptr<Executor> make_local_executor(const ExecutorOptions& options, Re
     sources.push_back(make_rank_source(options, model, rank));
     add_rank(sizes, *sources.back(), backend, options.dtype, file_bytes(sources.back()->path));
   }
-  CompileOptions of_device;
-  of_device.ranks_per_device = options.ranks_per_device;
-  of_device.backend_config = options.backend_config;
-  const std::optional<size_t> device_memory = backend.device_memory(options.ranks, of_device);
+  const std::optional<size_t> device_memory =
+      backend.device_memory(options.ranks, device_options(options, std::nullopt));
   const LocalExecutorConfig config =
       decide_limits(options, sizes, device_memory ? *device_memory : available_memory());
   std::vector<RankModelFactory> factories;

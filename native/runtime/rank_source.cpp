@@ -1,5 +1,6 @@
 #include "runtime/rank_source.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -37,10 +38,36 @@ void add_rank(ModelSizes& sizes, const RankSource& source, const Backend& backen
   sizes.weight_bytes += loaded_weight_bytes(backend, dtype, file_bytes);
 }
 
+RankPlace place_of(const ExecutorOptions& options, int rank) {
+  const std::vector<std::string>& hosts = options.hosts;
+  const auto own = hosts.begin() + rank;
+  RankPlace place;
+  place.rank_on_host = static_cast<int>(std::count(hosts.begin(), own, *own));
+  place.ranks_on_host = static_cast<int>(std::count(hosts.begin(), hosts.end(), *own));
+  place.host = static_cast<int>(std::find(hosts.begin(), hosts.end(), *own) - hosts.begin());
+  return place;
+}
+
+CompileOptions device_options(const ExecutorOptions& options, std::optional<RankPlace> place) {
+  CompileOptions compile;
+  compile.ranks_per_device = options.ranks_per_device;
+  compile.backend_config = options.backend_config;
+  compile.place = place;
+  return compile;
+}
+
+size_t room_of(const ExecutorOptions& options, const Backend& backend, int rank) {
+  const RankPlace place = place_of(options, rank);
+  const std::optional<size_t> device = backend.device_memory(options.ranks, device_options(options, place));
+  return device ? *device : available_memory() / static_cast<size_t>(place.ranks_on_host);
+}
+
 RankModelFactory make_rank_factory(const Backend& backend, std::shared_ptr<RankSource> source,
                                    const LocalExecutorConfig& config, const ExecutorOptions& options,
                                    const std::atomic<bool>* cancelled) {
-  CompileOptions compile;
+  std::optional<RankPlace> place;
+  if (!options.hosts.empty()) place = place_of(options, source->graph.rank);
+  CompileOptions compile = device_options(options, place);
   compile.max_tokens = config.max_step_tokens;
   compile.max_sequences = config.max_batch_size;
   compile.max_rows = config.max_rows;
@@ -49,8 +76,6 @@ RankModelFactory make_rank_factory(const Backend& backend, std::shared_ptr<RankS
   compile.threads = config.threads_per_rank;
   compile.dtype = options.dtype;
   compile.profile = options.profile;
-  compile.ranks_per_device = options.ranks_per_device;
-  compile.backend_config = options.backend_config;
   compile.cancelled = cancelled;
   return [&backend, source = std::move(source), compile](Communicator& communicator) {
     return backend.compile(source->graph, source->path, communicator, compile);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "model/config.h"
@@ -26,6 +27,16 @@ const Backend& available_backend(const std::string& name);
 ModelSizes sizes_without_ranks(const ModelConfig& model, const Backend& backend);
 void add_rank(ModelSizes& sizes, const RankSource& source, const Backend& backend, DType dtype,
               size_t file_bytes);
+
+// Where a rank of an engine on several hosts is.
+RankPlace place_of(const ExecutorOptions& options, int rank);
+
+// What a backend must know to tell the memory of its devices.
+CompileOptions device_options(const ExecutorOptions& options, std::optional<RankPlace> place);
+
+// Bytes that a rank of an engine on several hosts may still allocate, where this is called: its share of its
+// device's memory or its host's.
+size_t room_of(const ExecutorOptions& options, const Backend& backend, int rank);
 
 // Throws ERR_ABORTED soon after `cancelled` becomes true.
 RankModelFactory make_rank_factory(const Backend& backend, std::shared_ptr<RankSource> source,

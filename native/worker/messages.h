@@ -15,7 +15,7 @@
 namespace kraken {
 
 // Raised when a message changes. Build ids catch the rest: both sides come from one build.
-constexpr uint32_t kProtocolVersion = 3;
+constexpr uint32_t kProtocolVersion = 4;
 constexpr uint32_t kProtocolMagic = 0x4e4b524b;  // "KRKN"
 constexpr size_t kFrameHeaderBytes = 8;
 // Of a frame's content. Nobody makes room for it before it has come.
@@ -50,6 +50,8 @@ enum class MessageType : uint16_t {
   Products = 68,
   ReadWeights = 69,
   RankDone = 70,
+  RankRoom = 71,
+  Limits = 72,
 };
 
 struct Hello {

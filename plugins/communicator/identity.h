@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <random>
 
 #include "common/error.h"
@@ -19,16 +20,30 @@ inline uint64_t process_identity() {
   return identity;
 }
 
-// The current device: of which machine, and where on its bus.
-struct DeviceIdentity {
-  char machine[40] = {}, bus[20] = {};
+// The machine, until it starts again.
+struct MachineIdentity {
+  char boot[40] = {};
 
-  static DeviceIdentity current() {
-    DeviceIdentity identity;
+  static MachineIdentity current() {
+    MachineIdentity identity;
     if (std::FILE* file = std::fopen("/proc/sys/kernel/random/boot_id", "r")) {
-      if (std::fgets(identity.machine, sizeof identity.machine, file) == nullptr) identity.machine[0] = 0;
+      if (std::fgets(identity.boot, sizeof identity.boot, file) == nullptr) identity.boot[0] = 0;
       std::fclose(file);
     }
+    return identity;
+  }
+  bool operator==(const MachineIdentity& other) const {
+    return std::memcmp(boot, other.boot, sizeof boot) == 0;
+  }
+};
+
+// The current device: of which machine, and where on its bus.
+struct DeviceIdentity {
+  MachineIdentity machine;
+  char bus[20] = {};
+
+  static DeviceIdentity current() {
+    DeviceIdentity identity{MachineIdentity::current()};
     int device = 0;
     check_cuda(cudaGetDevice(&device), "asking for the current device");
     check_cuda(cudaDeviceGetPCIBusId(identity.bus, sizeof identity.bus, device),

@@ -73,6 +73,9 @@ std::unique_ptr<DeviceCommunicator> make_communicator(const kraken_communicator_
   rendezvous.all_gather = [&options](const void* mine, void* all, int64_t bytes) {
     return options.all_gather(options.context, mine, all, bytes);
   };
+  if (options.is_lost != nullptr) {
+    rendezvous.is_lost = [&options] { return options.is_lost(options.context) != 0; };
+  }
   const std::chrono::nanoseconds timeout(
       options.timeout_nanoseconds != 0 ? options.timeout_nanoseconds : kernels::PeerBuffers().timeout_ns);
   const Stalls stalls = {options.stall_side_microseconds, options.stall_main_microseconds};

@@ -21,6 +21,7 @@ struct Outcome {
 
 struct Ability {
   Outcome outcome;
+  MachineIdentity machine;
   uint64_t process = 0;
   CUuuid device{};
   uint64_t granularity = 0;
@@ -84,6 +85,7 @@ class MulticastMemory::SetUp {
   // Who can, and how much memory that takes.
   bool agree(bool wanted, std::string& problem) {
     Ability mine;
+    mine.machine = MachineIdentity::current();
     mine.process = process_identity();
     attempt(mine.outcome, [&] {
       require(wanted, "no rule of the algorithm table asks for it");
@@ -104,6 +106,7 @@ class MulticastMemory::SetUp {
     problem = problem_of(abilities_);
     if (!problem.empty()) return false;
     for (const Ability& one : abilities_) {
+      if (one.machine != mine.machine) problem = "ranks are on several machines";
       alignment_ = std::max<size_t>(alignment_, one.granularity);
       const auto same = [&](const Ability& other) {
         return std::memcmp(&other.device, &one.device, sizeof(one.device)) == 0;

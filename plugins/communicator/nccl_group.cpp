@@ -98,7 +98,7 @@ NcclGroup::NcclGroup(const Rendezvous& rendezvous, std::chrono::nanoseconds time
   nccl::Config config;
   const int result = library().comm_init_rank(&comm_, rendezvous.ranks, first.id, rendezvous.rank, &config);
   try {
-    finish(result, "set-up", kSetUpShare * timeout_);
+    finish(result, "set-up", kSetUpShare * timeout_, rendezvous.is_lost);
   } catch (...) {
     abort(-1);
     throw;
@@ -119,9 +119,11 @@ int NcclGroup::progress() const {
   return result != nccl::kSuccess ? result : error;
 }
 
-void NcclGroup::finish(int result, const char* what, std::chrono::nanoseconds bound) const {
+void NcclGroup::finish(int result, const char* what, std::chrono::nanoseconds bound,
+                       const std::function<bool()>& is_lost) const {
   const auto end = std::chrono::steady_clock::now() + bound;
   for (; result == nccl::kInProgress; result = progress()) {
+    if (is_lost()) throw PluginError(std::string("NCCL ") + what + " was given up: a rank was lost");
     if (std::chrono::steady_clock::now() > end) {
       throw PluginError(std::string("NCCL ") + what + " took longer than " +
                         std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(bound).count()) +
@@ -143,7 +145,7 @@ void NcclGroup::all_reduce(kernels::DType dtype, int64_t count, const void* in, 
     }
   }
   // Until then it may not be on the stream yet.
-  finish(result, "all-reduce", timeout_);
+  finish(result, "all-reduce", timeout_, [] { return false; });  // abort() ends it
 }
 
 void NcclGroup::abort(int32_t lost_rank) noexcept {

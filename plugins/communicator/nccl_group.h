@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -19,7 +20,7 @@ class NcclGroup {
   static std::string unavailable();
 
   // Throws PluginError, when a rank does not come too: the set-up may take kSetUpShare times `timeout`, as
-  // devices and network must be found first. All ranks at once.
+  // devices and network must be found first, and ends at once when the group is lost. All ranks at once.
   NcclGroup(const Rendezvous& rendezvous, std::chrono::nanoseconds timeout);
   ~NcclGroup();
   NcclGroup(const NcclGroup&) = delete;
@@ -34,7 +35,8 @@ class NcclGroup {
  private:
   static constexpr int kSetUpShare = 6;
   // Waits for what was begun, `result` being what the call gave.
-  void finish(int result, const char* what, std::chrono::nanoseconds bound) const;
+  void finish(int result, const char* what, std::chrono::nanoseconds bound,
+              const std::function<bool()>& is_lost) const;
   int progress() const;
 
   std::chrono::nanoseconds timeout_;

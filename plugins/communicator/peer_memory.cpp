@@ -14,6 +14,7 @@ int64_t round_up(int64_t bytes, int64_t unit) {
 }
 
 struct Card {
+  MachineIdentity machine;
   uint64_t process = 0;
   int32_t device = 0;
   char* base = nullptr;
@@ -75,6 +76,7 @@ int64_t PeerMemory::flag_bytes() const {
 
 void PeerMemory::exchange_handles(const Rendezvous& rendezvous) {
   Card mine;
+  mine.machine = MachineIdentity::current();
   mine.process = process_identity();
   mine.base = own_->data();
   mine.device = device_;
@@ -88,6 +90,8 @@ void PeerMemory::exchange_handles(const Rendezvous& rendezvous) {
       if (cards[peer].process == mine.process) {
         enable_peer_access(mine.device, cards[peer].device);
         bases_[peer] = cards[peer].base;
+      } else if (cards[peer].machine != mine.machine) {
+        throw PluginError("it is on another machine");
       } else {
         void* address = nullptr;
         check_cuda(cudaIpcOpenMemHandle(&address, cards[peer].handle, cudaIpcMemLazyEnablePeerAccess),

@@ -1,4 +1,5 @@
-// How the ranks of a group meet while a communicator is made: the caller's all-gather of small records.
+// How the ranks of a group meet while a communicator is made: the caller's all-gather of small records, and
+// whether there is still a group to wait for.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@ namespace kraken::plugins {
 struct Rendezvous {
   int32_t rank = 0, ranks = 1;
   std::function<int32_t(const void* mine, void* all, int64_t bytes)> all_gather;
+  std::function<bool()> is_lost = [] { return false; };
 
   // The records of all ranks; returns when all have come, so it is a barrier too.
   template <typename Record>

@@ -55,17 +55,38 @@ const samplings: readonly (readonly [name: string, GenerateOptions])[] = [
   ["a penalty", { temperature: 0.7, presencePenalty: 0.5 }],
 ];
 
+const pathOf = ({ backend, dtype, ranks }: Wanted, directory: string) =>
+  join(directory, `${backend}-${dtype}-${ranks}`);
+const shared = ({ ranksPerDevice }: Wanted, signal: AbortSignal) => ({
+  maxBatchSize: lengths.length,
+  ranksPerDevice: ranksPerDevice > 1 ? ranksPerDevice : undefined,
+  signal,
+});
+
+/** Builds the engine, and asks it. */
 export async function ask(
   model: Pick<BuildOptions, "checkpoint" | "random" | "seed">,
-  { backend, dtype, ranks, ranksPerDevice }: Wanted,
+  wanted: Wanted,
   directory: string,
   signal: AbortSignal,
 ): Promise<Answers> {
-  const output = join(directory, `${backend}-${dtype}-${ranks}`);
-  const shared = { ranksPerDevice: ranksPerDevice > 1 ? ranksPerDevice : undefined, signal };
-  await buildEngine({ ...model, output, backend, dtype, ranks, maxBatchSize: lengths.length, ...shared });
-  const loading: LoadOptions = { maxBatchSize: lengths.length, ...shared };
-  await using engine = await Engine.load(output, loading);
+  const { backend, dtype, ranks } = wanted;
+  const output = pathOf(wanted, directory);
+  await buildEngine({ ...model, output, backend, dtype, ranks, ...shared(wanted, signal) });
+  return askBuilt(wanted, directory, signal);
+}
+
+/** Asks an engine that was built there. */
+export async function askBuilt(
+  wanted: Wanted,
+  directory: string,
+  signal: AbortSignal,
+  options: Pick<LoadOptions, "hosts"> = {},
+): Promise<Answers> {
+  await using engine = await Engine.load(pathOf(wanted, directory), {
+    ...shared(wanted, signal),
+    ...options,
+  });
   const { vocabSize } = engine.config;
   const [prompt] = randomPrompts(1, 100, vocabSize, 1) as [number[]];
   const { data } = await engine.logits(prompt, { signal });

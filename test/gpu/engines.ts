@@ -19,7 +19,7 @@ import { runGrid } from "../../lib/bench/run.js";
 import { native } from "../../lib/native.js";
 import { median } from "../../lib/report/statistics.js";
 import { version } from "../../lib/version.js";
-import { type Answers, ask, compare, type Dtype } from "./engine-checks.js";
+import { type Answers, ask, askBuilt, compare, type Dtype } from "./engine-checks.js";
 import { EngineReport, noTime } from "./engine-report.js";
 
 const { values } = parseArgs({
@@ -91,18 +91,23 @@ class Run {
     const seed = values["other-weights"] ? 1 : 0;
     for (const [index, { name, of }] of models.entries()) {
       const directory = await mkdtemp(join(this.directory, `model${index}-`));
+      const reference = { backend: "cpu", dtype: "float32" as const, ranks: 1, ranksPerDevice: 1 };
       let expected: Answers | undefined;
+      const compared = (group: string, dtype: Dtype, answers: () => Promise<Answers>) =>
+        this.part(group, async (elapsed) => {
+          expected ??= await ask(of(seed), reference, join(directory, "reference"), this.#signal);
+          this.report.add(group, compare(await answers(), expected, dtype), elapsed());
+        });
       for (const dtype of ["float32", "bfloat16", "float16"] as const satisfies Dtype[]) {
         for (const ranks of dtype === "float16" ? [2] : [1, 2]) {
           const group = `engine, ${name}, ${dtype}, ${words(ranks)}`;
-          await this.part(group, async (elapsed) => {
-            const ranksPerDevice = backend === "cpu" ? 1 : Math.ceil(ranks / Math.max(1, this.#devices));
-            const reference = { backend: "cpu", dtype: "float32" as const, ranks: 1, ranksPerDevice: 1 };
-            expected ??= await ask(of(seed), reference, join(directory, "reference"), this.#signal);
-            const wanted = { backend, dtype, ranks, ranksPerDevice };
-            const actual = await ask(of(0), wanted, directory, this.#signal);
-            this.report.add(group, compare(actual, expected, dtype), elapsed());
-          });
+          const ranksPerDevice = backend === "cpu" ? 1 : Math.ceil(ranks / Math.max(1, this.#devices));
+          const wanted = { backend, dtype, ranks, ranksPerDevice };
+          await compared(group, dtype, () => ask(of(0), wanted, directory, this.#signal));
+          if (ranks === 1 || dtype === "float16") continue;
+          await compared(`engine, ${name}, ${dtype}, ${ranks} processes`, dtype, () =>
+            askBuilt(wanted, directory, this.#signal, { hosts: `localhost:${ranks}` }),
+          );
         }
       }
     }

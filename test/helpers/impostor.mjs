@@ -27,10 +27,9 @@ function identity() {
   head.writeUInt32LE(0x4e4b524b, 0);
   head.writeUInt32LE(1, 4);
   head.writeUInt32LE(build.length, 8);
-  const tail = Buffer.alloc(16);
+  const tail = Buffer.alloc(8);
   tail.writeInt32LE(Number(values.rank), 0);
   tail.writeUInt32LE(1, 4);
-  tail.writeBigUInt64LE(1n << 30n, 8);
   return Buffer.concat([head, build, tail]);
 }
 

@@ -1,8 +1,10 @@
-/** Ranks that run as processes of their own, looked up in /proc. */
+/** Ranks that run as processes of their own: how they are started, and what is left of them, looked up in /proc. */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { KrakenError } from "../../lib/index.js";
 
 /** A clone beside this one has workers of its own. */
 const repository = fileURLToPath(new URL("../..", import.meta.url));
@@ -27,4 +29,22 @@ export async function noRemoteRanks(withinMs = 2000): Promise<void> {
     if (remoteRanks().length === 0) return;
   }
   assert.fail(`still there: ${remoteRanks()}`);
+}
+
+/** A launch agent in a folder: a shell script that gets HOST COMMAND…, of which `"$@"` is the command. */
+export function writeAgent(folder: string, name: string, body: string): string {
+  const file = join(folder, name);
+  writeFileSync(file, `#!/bin/sh\nshift\n${body}\n`);
+  chmodSync(file, 0o755);
+  return file;
+}
+
+export async function failure(work: PromiseLike<unknown>): Promise<KrakenError> {
+  try {
+    await work;
+  } catch (error) {
+    assert.ok(error instanceof KrakenError, String(error));
+    return error;
+  }
+  assert.fail("it did not fail");
 }

@@ -42,19 +42,6 @@ export function engineFor(root: string, ranks: number): string {
   return join(real ? process.env.KRAKEN_TRTLLM_ENGINES! : root, `ranks-${ranks}`);
 }
 
-/** Sets what a launch reads, until the returned function is called. */
-export function withEnvironment(variables: Record<string, string | undefined>): () => void {
-  const before = Object.keys(variables).map((name) => [name, process.env[name]] as const);
-  const set = (entries: readonly (readonly [string, string | undefined])[]) => {
-    for (const [name, value] of entries) {
-      if (value === undefined) delete process.env[name];
-      else process.env[name] = value;
-    }
-  };
-  set(Object.entries(variables));
-  return () => set(before);
-}
-
 export interface DoubleOptions {
   ranks: number;
   random?: string;

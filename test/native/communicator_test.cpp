@@ -186,8 +186,32 @@ TEST_P(CommunicatorSuite, GathersAndBarriersMix) {
   });
 }
 
+TEST_P(CommunicatorSuite, AllGathersRecordsInTheOrderOfRanks) {
+  struct Record {
+    int rank, round;
+  };
+  for (int ranks : {1, 2, 4}) {
+    Group group = make_group(ranks);
+    std::atomic<int> wrong{0};
+    on_all_ranks(group, [&](Communicator& c) {
+      std::vector<Record> all(static_cast<size_t>(ranks));
+      for (int round = 0; round < 300; ++round) {
+        const Record mine{c.rank(), round};
+        c.all_gather(&mine, all.data(), sizeof mine);
+        for (int rank = 0; rank < ranks; ++rank) {
+          const Record& record = all[static_cast<size_t>(rank)];
+          if (record.rank != rank || record.round != round) ++wrong;
+        }
+        if (round % 7 == 0) c.all_gather(nullptr, nullptr, 0);
+        if (round % 50 == 0) c.barrier();
+      }
+    });
+    EXPECT_EQ(wrong, 0);
+  }
+}
+
 TEST_P(CommunicatorSuite, AbortEndsPresentAndFutureWaits) {
-  for (int kind = 0; kind < 3; ++kind) {
+  for (int kind = 0; kind < 4; ++kind) {
     Group group = make_group(3);
     std::atomic<int> ended{0};
     const float value = 1;
@@ -197,6 +221,7 @@ TEST_P(CommunicatorSuite, AbortEndsPresentAndFutureWaits) {
       if (kind == 0) c.wait(c.start({&part, 1}, 1, 1));
       if (kind == 1) c.barrier();
       if (kind == 2) c.gather_columns(&value, 1, 1, c.rank(), full.data(), 3);
+      if (kind == 3) c.all_gather(&value, std::vector<float>(3).data(), sizeof value);
     };
     std::vector<std::thread> threads;
     for (int rank : {0, 1}) {  // rank 2 never comes
@@ -215,10 +240,12 @@ TEST_P(CommunicatorSuite, AbortEndsPresentAndFutureWaits) {
       });
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_FALSE(group[0]->is_lost() || group[2]->is_lost());
     group[2]->abort("cable pulled");
     group[2]->abort("a later reason");
     for (std::thread& thread : threads) thread.join();
     EXPECT_EQ(ended, kind == 0 ? 2 : 4);
+    EXPECT_TRUE(group[0]->is_lost() && group[2]->is_lost());
     EXPECT_THROW(group[2]->barrier(), Error);
   }
 }

@@ -139,11 +139,11 @@ struct Half {
     auto peers = connect_all(2);
     name = peers[0][1].name;
     other = std::move(peers[1][0].socket);
-    rank = make_rank(peers, 0, {.on_lost = [this] { lost = true; }});
+    rank = make_rank(peers, 0, {.on_lost = [this](int who) { lost_rank = who; }});
   }
   std::string name;
   Descriptor other;
-  std::atomic<bool> lost{false};
+  std::atomic<int> lost_rank{-1};
   std::unique_ptr<TcpCommunicator> rank;
 };
 
@@ -157,8 +157,8 @@ TEST(TcpCommunicator, SilenceIsNoticedWithinASecondAndTheHostNamed) {
       << failure;
   EXPECT_GE(took, 500ms);
   EXPECT_LE(took, 1s + 500ms);  // and what a loaded machine takes to run a thread
-  for (int i = 0; i < 2000 && !half.lost; ++i) std::this_thread::sleep_for(1ms);
-  EXPECT_TRUE(half.lost);
+  for (int i = 0; i < 2000 && half.lost_rank < 0; ++i) std::this_thread::sleep_for(1ms);
+  EXPECT_EQ(half.lost_rank, 1);
 }
 
 TEST(TcpCommunicator, AClosedConnectionEndsThePresentWaitAtOnce) {

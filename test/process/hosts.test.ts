@@ -1,6 +1,6 @@
 /** Engines whose ranks are processes of their own that speak TCP, here over this machine's loopback interface. */
 import assert from "node:assert/strict";
-import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,12 +12,11 @@ import {
   Engine,
   type GenerateOptions,
   type GenerationResult,
-  KrakenError,
   type LoadOptions,
   pushEngine,
 } from "../../lib/index.js";
 import { buildTiny, runScript } from "../helpers/child.js";
-import { noRemoteRanks, remoteRanks } from "../helpers/ranks.js";
+import { failure, noRemoteRanks, remoteRanks, writeAgent } from "../helpers/ranks.js";
 
 const skip = process.platform === "linux" ? false : "processes are looked up in /proc";
 const impostor = fileURLToPath(new URL("../helpers/impostor.mjs", import.meta.url));
@@ -31,13 +30,7 @@ before(async () => {
 });
 after(() => rm(root, { recursive: true, force: true }));
 
-/** A launch agent: a shell script that gets HOST COMMAND…, of which `"$@"` is the command. */
-function agent(name: string, body: string): string {
-  const file = join(root, name);
-  writeFileSync(file, `#!/bin/sh\nshift\n${body}\n`);
-  chmodSync(file, 0o755);
-  return file;
-}
+const agent = (name: string, body: string) => writeAgent(root, name, body);
 
 /** The second host is this machine by another address, so it is reached through the agent. */
 const hosts = "127.0.0.1:1,127.0.0.2:1";
@@ -49,16 +42,6 @@ const load = (options: LoadOptions = {}, directory = engine) =>
     ...options,
   });
 const long = { maxTokens: 100, ignoreEos: true, temperature: 0, seed: 1 } as const;
-
-async function failure(work: PromiseLike<unknown>): Promise<KrakenError> {
-  try {
-    await work;
-  } catch (error) {
-    assert.ok(error instanceof KrakenError, String(error));
-    return error;
-  }
-  assert.fail("it did not fail");
-}
 
 describe("hosts", { skip }, () => {
   test("generate the same as one process, and know as much", async () => {

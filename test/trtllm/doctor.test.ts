@@ -12,14 +12,8 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Engine } from "../../lib/index.js";
-import {
-  allGone,
-  buildDouble,
-  doubleOnly,
-  doubleWorker,
-  skip,
-  withEnvironment,
-} from "../helpers/trtllm-double.js";
+import { withEnvironment } from "../helpers/environment.js";
+import { allGone, buildDouble, doubleOnly, doubleWorker, skip } from "../helpers/trtllm-double.js";
 
 const repository = fileURLToPath(new URL("../..", import.meta.url));
 

@@ -11,6 +11,7 @@ import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Engine } from "../../lib/index.js";
 import { library } from "../helpers/child.js";
+import { withEnvironment } from "../helpers/environment.js";
 import {
   allGone,
   buildDouble,
@@ -22,7 +23,6 @@ import {
   processes,
   real,
   skip,
-  withEnvironment,
 } from "../helpers/trtllm-double.js";
 
 const mark = `failures-${process.pid}`;

@@ -8,15 +8,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Engine } from "../../lib/index.js";
-import {
-  allGone,
-  buildDouble,
-  doubleOnly,
-  doubleWorker,
-  outcome,
-  skip,
-  withEnvironment,
-} from "../helpers/trtllm-double.js";
+import { withEnvironment } from "../helpers/environment.js";
+import { allGone, buildDouble, doubleOnly, doubleWorker, outcome, skip } from "../helpers/trtllm-double.js";
 
 const mark = `plugins-${process.pid}`;
 const standIns = join(dirname(doubleWorker), "stand_ins");

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Engine, type GenerateOptions, KrakenError } from "../../lib/index.js";
 import { runScript } from "../helpers/child.js";
+import { withEnvironment } from "../helpers/environment.js";
 import {
   allGone,
   buildDouble,
@@ -18,7 +19,6 @@ import {
   processes,
   real,
   skip,
-  withEnvironment,
 } from "../helpers/trtllm-double.js";
 
 const mark = `serving-${process.pid}`;

@@ -187,12 +187,18 @@ describe("load options", () => {
       assert.deepEqual(JSON.parse(chosen.backendConfig), facts);
     });
 
+    test("may have a process for each rank", () => {
+      const { hosts, isolation } = executorOptions(directory, compiled, { hosts: "localhost:2" });
+      assert.deepEqual([hosts, isolation], [["localhost", "localhost"], "process"]);
+    });
+
     const refused: [string, LoadOptions, RegExp][] = [
       ["steps", { maxStepTokens: 33 }, /`maxStepTokens` is 33.*built for at most 32/],
       ["batches", { maxBatchSize: 5 }, /`maxBatchSize` is 5.*built for at most 4/],
       ["sequences", { maxSequenceLength: 49 }, /at most 48.*again with `maxPositions` 49/],
       ["ranks in this process", { isolation: "none" }, /always run in kraken-worker/],
       ["an emulated link", { link: "1Gbit,20us" }, /backend "cpu" alone/],
+      ["a type of the sums", { exchangeDtype: "bfloat16" }, /in the type of the engine/],
     ];
     for (const [what, options, message] of refused) {
       test(`refuses ${what} that it was not built for`, () => {
@@ -242,10 +248,10 @@ describe("load options", () => {
     for (const [options, code, message] of wrong) {
       assert.throws(() => executorOptions(directory, manifest, options), { code, message });
     }
-    const gpu = { ...manifest, backend: "tensorrt" };
-    assert.throws(() => executorOptions(directory, gpu, { hosts: "a,b" }), {
+    const trtllm = { ...manifest, backend: "tensorrt-llm" };
+    assert.throws(() => executorOptions(directory, trtllm, { hosts: "a,b" }), {
       code: "ERR_OPTION",
-      message: /for backend "cpu"/,
+      message: /for backends "cpu" and "tensorrt"/,
     });
   });
 

@@ -110,7 +110,10 @@ function method(record: BenchRecord): string[] {
         "engine: from the start of the first step to the sampled token."
       : "A time is that from one token to the next in JavaScript while all sequences decode. engine: a step.";
   const link = settings.hosts
-    ? `Ranks are processes on hosts ${settings.hosts}, which speak TCP; waited and all-reduce are rank 0's.`
+    ? `Ranks are processes on hosts ${settings.hosts}, ` +
+      (settings.backend === "cpu"
+        ? "which speak TCP; waited and all-reduce are rank 0's."
+        : "a GPU each; what they wait for each other there is not in waited and all-reduce.")
     : settings.link === "none"
       ? "Ranks are threads of one machine; no link is emulated."
       : `An emulated link: what a rank sends arrives ${settings.link} later (bandwidth, latency), between threads of one machine. No network was involved.`;

@@ -34,6 +34,10 @@ int32_t all_gather(void* group, const void* mine, void* all, int64_t bytes) {
   }
 }
 
+int32_t is_lost(void* group) {
+  return static_cast<Communicator*>(group)->is_lost() ? 1 : 0;
+}
+
 }  // namespace
 
 PluginsLibrary plugins_library(void* handle, const std::string& path) {
@@ -83,10 +87,15 @@ DeviceCommunicator make_communicator(const PluginsLibrary& plugins, Communicator
   options.transport = KRAKEN_TRANSPORT_AUTO;
   options.capacity = capacity;
   options.all_gather = all_gather;
+  options.is_lost = is_lost;
   options.context = &group;
   options.algorithms = algorithms.empty() ? nullptr : algorithms.c_str();
   options.is_timed = is_timed ? 1 : 0;
   kraken_communicator* made = plugins.kraken_communicator_create(&options);
+  if (made == nullptr && group.is_lost()) {
+    throw Error("ERR_RANK_LOST",
+                std::string("a rank was lost while the GPUs met: ") + plugins.kraken_plugins_last_error());
+  }
   if (made == nullptr) {
     throw Error("ERR_COMMUNICATION",
                 std::string("the GPUs cannot exchange sums: ") + plugins.kraken_plugins_last_error() +

@@ -48,10 +48,10 @@ void check_architecture(const PluginsLibrary& plugins, const DeviceInfo& device)
 using DeviceCommunicator = std::unique_ptr<kraken_communicator, std::function<void(kraken_communicator*)>>;
 using DeviceKvCache = std::unique_ptr<kraken_kv_cache, std::function<void(kraken_kv_cache*)>>;
 
-// How ranks of this process exchange sums on their devices; `group` brings them together while it is made,
+// How ranks exchange sums on their devices; `group` brings them together while it is made,
 // by all ranks at once. `capacity`: bytes of the largest exchange; `algorithms`: empty, or a table
 // (plugins/kernels/algorithm.h); `is_timed`: whether collective_times() are wanted. Throws ERR_COMMUNICATION:
-// no peer access and no NCCL, or NCCL does not start.
+// no peer access and no NCCL, or NCCL does not start; ERR_RANK_LOST: a rank is gone meanwhile.
 DeviceCommunicator make_communicator(const PluginsLibrary& plugins, Communicator& group, bool communication,
                                      int64_t capacity, const std::string& algorithms, bool is_timed);
 CollectiveTimes collective_times(const PluginsLibrary& plugins, const kraken_communicator& communicator);

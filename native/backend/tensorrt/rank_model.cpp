@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstring>
 #include <numeric>
 
 #include "base/error.h"
@@ -24,6 +23,17 @@ std::string mebibytes(size_t bytes) {
 
 std::string name_of(int rank, int device) {
   return "rank " + std::to_string(rank) + " on GPU " + std::to_string(device);
+}
+
+// visit(first, count) of rows that follow one another.
+template <typename Visit>
+void for_each_run(std::span<const int32_t> rows, Visit visit) {
+  for (size_t begin = 0; begin < rows.size();) {
+    size_t end = begin + 1;
+    while (end < rows.size() && rows[end] == rows[end - 1] + 1) ++end;
+    visit(static_cast<size_t>(rows[begin]), end - begin);
+    begin = end;
+  }
 }
 
 }  // namespace
@@ -65,10 +75,12 @@ TensorRtModel::TensorRtModel(const TensorRt& tensorrt, const PluginsLibrary& plu
       settings_(settings),
       facts_(parse_engine_facts(options.backend_config, graph.ranks)),
       table_blocks_((facts_.limits.max_context + facts_.block_tokens - 1) / facts_.block_tokens),
-      scratch_block_(options.kv_blocks) {
+      scratch_block_(options.kv_blocks),
+      place_(options.place.value_or(RankPlace{0, graph.rank, graph.ranks})) {
   check_limits();
   const std::vector<DeviceInfo> devices = tensorrt_.devices();
-  device_index_ = device_of(graph_.rank, graph_.ranks, options_.ranks_per_device, devices.size());
+  device_index_ =
+      device_of(place_.rank_on_host, place_.ranks_on_host, options_.ranks_per_device, devices.size());
   const DeviceInfo& device = devices[static_cast<size_t>(device_index_)];
   check_architecture(plugins_, device);
   check_built_for(facts_, {tensorrt_.version(), plugins_.kraken_plugins_version(), device});
@@ -155,9 +167,9 @@ void TensorRtModel::load() {
 // The ranks of one device ask together, so that none takes what another counts on.
 void TensorRtModel::check_memory(size_t bytes, const char* what) {
   struct Need {
-    int64_t device, bytes;
+    int64_t host, device, bytes;
   };
-  const Need mine{device_index_, static_cast<int64_t>(bytes)};
+  const Need mine{place_.host, device_index_, static_cast<int64_t>(bytes)};
   std::vector<Need> all(static_cast<size_t>(group_.size()));
   group_.barrier();  // what came before is allocated
   const size_t free = device_->memory().free;
@@ -165,7 +177,7 @@ void TensorRtModel::check_memory(size_t bytes, const char* what) {
   size_t needed = kReserve;
   int sharing = 0;
   for (const Need& need : all) {
-    if (need.device != device_index_) continue;
+    if (need.host != mine.host || need.device != mine.device) continue;
     needed += static_cast<size_t>(need.bytes);
     ++sharing;
   }
@@ -259,13 +271,12 @@ void TensorRtModel::step(const StepBatch& batch, float* logits) {
   shortlists_->enqueue(batch.shortlists, logits_.get(), graph_.vocab_size);
   copy_logits(whole_rows_);
   finish();
-  place_logits(whole_rows_, logits);
+  gather_logits(whole_rows_, logits);
   shortlists_->collect(graph_.vocab_begin);
   if (options_.profile) {
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - from;
     times_[graph == decode_.end() ? "step" : "captured step"] += elapsed.count();
   }
-  group_.barrier();
 }
 
 ShardShortlist TensorRtModel::shortlist(int32_t row) const {
@@ -275,30 +286,27 @@ ShardShortlist TensorRtModel::shortlist(int32_t row) const {
 void TensorRtModel::fetch_logits(std::span<const int32_t> rows, float* logits) {
   copy_logits(rows);
   finish();
-  place_logits(rows, logits);
-  group_.barrier();
+  gather_logits(rows, logits);
 }
 
-// Through pinned memory, since `logits` is not; a rank's columns are then put in place by its own thread.
+// Through pinned memory, since `logits` is not.
 void TensorRtModel::copy_logits(std::span<const int32_t> rows) {
   const size_t row_bytes = static_cast<size_t>(graph_.vocab_size) * sizeof(float);
-  for (size_t first = 0; first < rows.size();) {
-    size_t end = first + 1;
-    while (end < rows.size() && rows[end] == rows[end - 1] + 1) ++end;
-    const size_t offset = static_cast<size_t>(rows[first]) * row_bytes;
-    device_->copy_to_host(pinned_logits_.get() + offset, logits_.get() + offset, (end - first) * row_bytes);
-    first = end;
-  }
+  for_each_run(rows, [&](size_t first, size_t count) {
+    device_->copy_to_host(pinned_logits_.get() + first * row_bytes, logits_.get() + first * row_bytes,
+                          count * row_bytes);
+  });
 }
 
-void TensorRtModel::place_logits(std::span<const int32_t> rows, float* logits) const {
-  const auto vocab = static_cast<size_t>(graph_.config.vocab);
-  const size_t row_bytes = static_cast<size_t>(graph_.vocab_size) * sizeof(float);
-  for (const int32_t row : rows) {
-    const auto index = static_cast<size_t>(row);
-    std::memcpy(logits + index * vocab + static_cast<size_t>(graph_.vocab_begin),
-                pinned_logits_.get() + index * row_bytes, row_bytes);
-  }
+void TensorRtModel::gather_logits(std::span<const int32_t> rows, float* logits) {
+  const auto* own = reinterpret_cast<const float*>(pinned_logits_.get());
+  const auto gather = [&](size_t first, size_t count) {
+    const auto row = static_cast<int64_t>(first);
+    group_.gather_columns(own + row * graph_.vocab_size, static_cast<int64_t>(count), graph_.vocab_size,
+                          graph_.vocab_begin, logits + row * graph_.config.vocab, graph_.config.vocab);
+  };
+  if (rows.empty()) return gather(0, 0);  // that all ranks have come is still of use
+  for_each_run(rows, gather);
 }
 
 // TensorRT loads kernels lazily, and a context has work to do when it first sees a shape: done here, and not

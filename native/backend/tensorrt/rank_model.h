@@ -36,7 +36,8 @@ int64_t exchange_capacity(const Graph& graph, DType dtype, int64_t max_tokens);
 size_t exchange_bytes(const Graph& graph, DType dtype, int64_t max_tokens);
 KvCacheShape kv_cache_shape(const Graph& graph, DType dtype, int blocks);
 
-// The device that a rank runs on. Throws ERR_BACKEND_UNAVAILABLE when there are too few.
+// The device that a rank runs on, `rank` and `ranks` being those of its host. Throws ERR_BACKEND_UNAVAILABLE
+// when there are too few.
 int device_of(int rank, int ranks, int ranks_per_device, size_t devices);
 
 // What the environment may change.
@@ -86,9 +87,9 @@ class TensorRtModel final : public RankModel {
   std::unique_ptr<Context> make_context(Phase phase);
   void bind(Context& context, const InputLayout& layout);
   void run_plain(const StepBatch& batch);
-  // Rows of the last step's logits, each to the place of its number; behind finish() they can be placed.
+  // Rows of the last step's logits, each to the place of its number; behind finish() they can be gathered.
   void copy_logits(std::span<const int32_t> rows);
-  void place_logits(std::span<const int32_t> rows, float* logits) const;
+  void gather_logits(std::span<const int32_t> rows, float* logits);
   void warm_up();
   void capture_decode();
   // Runs what meets the other ranks' kernels while no rank does anything else: on a shared GPU, allocating
@@ -106,6 +107,7 @@ class TensorRtModel final : public RankModel {
   const EngineFacts facts_;
   const int64_t table_blocks_;  // P
   const int32_t scratch_block_;
+  const RankPlace place_;
   int device_index_ = 0;
   RankMemory memory_;
   std::map<std::string, double> times_;

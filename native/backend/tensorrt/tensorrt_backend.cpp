@@ -69,13 +69,20 @@ class TensorRtBackend : public Backend {
     return tensorrt::exchange_bytes(graph, dtype, max_tokens);
   }
 
-  // As much for each rank as the fullest GPU has.
+  // As much for each rank as the fullest GPU has. Of a rank that is a process, its own GPU's alone: asking
+  // starts one, and takes memory of it.
   std::optional<size_t> device_memory(int ranks, const CompileOptions& options) const override {
     const auto facts = tensorrt::parse_engine_facts(options.backend_config, ranks);
     if (ranks > 1) prepare_waiting();
     const tensorrt::TensorRt& tensorrt = *tensorrt::gpu(major_of(facts.tensorrt)).tensorrt;
     const int ranks_per_device = options.ranks_per_device;
     const size_t devices = tensorrt.devices().size();
+    if (const std::optional<RankPlace>& place = options.place) {
+      const int device =
+          tensorrt::device_of(place->rank_on_host, place->ranks_on_host, ranks_per_device, devices);
+      const int sharing = std::min(ranks_per_device, place->ranks_on_host - device * ranks_per_device);
+      return tensorrt.memory(device).free / static_cast<size_t>(sharing);
+    }
     const int last = tensorrt::device_of(ranks - 1, ranks, ranks_per_device, devices);
     size_t least = SIZE_MAX;
     for (int device = 0; device <= last; ++device) least = std::min(least, tensorrt.memory(device).free);

@@ -176,6 +176,8 @@ class LocalCommunicator final : public Communicator {
     group_->barrier.abort();
   }
 
+  bool is_lost() override { return group_->barrier.aborted(); }
+
   uint64_t exposed_nanoseconds() const override { return exposed_.load(std::memory_order_relaxed); }
   uint64_t collective_nanoseconds() const override { return collective_.load(std::memory_order_relaxed); }
   uint64_t hidden_nanoseconds() const override { return hidden_.load(std::memory_order_relaxed); }

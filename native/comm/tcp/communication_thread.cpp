@@ -33,30 +33,35 @@ int milliseconds_until(std::chrono::steady_clock::time_point when) {
 template <typename Action>
 void TcpCommunicator::for_each_connection(const Action& action) {
   for (const auto& connection : connections_) {
-    if (connection) action(*connection);
+    if (!connection) continue;
+    at_ = connection->rank();
+    action(*connection);
   }
 }
 
 void TcpCommunicator::run() noexcept {
   pthread_setname_np(pthread_self(), "kraken-comm");
+  int lost_rank = rank_;
   try {
     while (turn()) {
     }
   } catch (const std::exception& error) {
+    lost_rank = at_;
     abort(error.what());
+    receive_rest(lost_rank);
   }
   std::string reason;
   {
     std::lock_guard lock(mutex_);
     reason = reason_;
   }
+  if (!reason.empty()) options_.on_lost(lost_rank);  // first: its waits are to end as soon as ours
   try {
     take_orders();  // what was posted before abort() is sent
     say_farewell(reason.empty() ? FrameKind::Left : FrameKind::Aborted, reason);
   } catch (const std::exception&) {  // they will see the end of the connection
   }
   for_each_connection([](Connection& connection) { connection.close(); });
-  if (!reason.empty()) options_.on_lost();
 }
 
 bool TcpCommunicator::turn() {
@@ -158,6 +163,7 @@ void TcpCommunicator::wait_for_sockets() {
 
 void TcpCommunicator::receive_from(int rank) {
   const auto index = static_cast<size_t>(rank);
+  at_ = rank;
   const bool open = connections_[index]->receive_some(*this);
   bool left = false;
   {
@@ -170,6 +176,17 @@ void TcpCommunicator::receive_from(int rank) {
   } else if (!open) {
     throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank) + " (" + connections_[index]->name() +
                                      ") closed its connection");
+  }
+}
+
+// Whoever ends the group has said why before; what another rank says because of it may be heard first.
+void TcpCommunicator::receive_rest(int lost_rank) {
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank == lost_rank || !connections_[static_cast<size_t>(rank)]) continue;
+    try {
+      receive_from(rank);
+    } catch (const Error&) {  // the first reason counts
+    }
   }
 }
 
@@ -239,6 +256,7 @@ uint8_t* TcpCommunicator::place(int rank, const FrameHeader& header) {
     case FrameKind::Columns:
       columns_[index].resize(header.bytes);
       return columns_[index].data();
+    case FrameKind::Record:
     case FrameKind::Message:
     case FrameKind::Aborted:
       incoming_[index].resize(header.bytes);
@@ -255,7 +273,7 @@ void TcpCommunicator::complete(int rank, const FrameHeader& header) {
   }
   if (header.kind == FrameKind::Sum) exchange(header.number).sum_came(rank);
   std::vector<uint8_t> message;
-  if (header.kind == FrameKind::Message) message.swap(incoming_[index]);
+  if (header.kind == FrameKind::Message || header.kind == FrameKind::Record) message.swap(incoming_[index]);
   const auto count = [&](uint64_t& counter) {
     if (header.number != counter++) garbled(rank);
   };
@@ -282,6 +300,11 @@ void TcpCommunicator::complete(int rank, const FrameHeader& header) {
       case FrameKind::Released:
         if (rank != 0) garbled(rank);
         count(released_);
+        break;
+      case FrameKind::Record:
+        count(peer.records);
+        if (peer.unread_records.size() > 1) garbled(rank);
+        peer.unread_records.push_back(std::move(message));
         break;
       case FrameKind::Message:
         peer.messages.push_back(std::move(message));

@@ -21,6 +21,7 @@ enum class FrameKind : uint16_t {
   ColumnsTaken,  // from rank 0: the next may come
   Arrived,       // at a barrier, to rank 0
   Released,      // from rank 0
+  Record,        // of an all-gather, to every other
   Message,       // of whoever uses the communicator
   Beat,          // a sign of life
   Left,          // the last frame of a rank that ends as it should
@@ -32,7 +33,7 @@ struct FrameHeader {
   FrameKind kind = FrameKind::Beat;
   uint16_t zero = 0;
   uint32_t bytes = 0;   // of the payload
-  uint64_t number = 0;  // of the exchange, gather or barrier
+  uint64_t number = 0;  // of the exchange, gather, all-gather or barrier
 };
 static_assert(sizeof(FrameHeader) == 16);
 

@@ -209,6 +209,40 @@ void TcpCommunicator::barrier() {
   wake();
 }
 
+void TcpCommunicator::all_gather(const void* mine, void* all, size_t bytes) {
+  const auto* own = static_cast<const uint8_t*>(mine);
+  const auto place = [&](int rank, const uint8_t* record) {
+    if (bytes > 0) std::memcpy(static_cast<uint8_t*>(all) + static_cast<size_t>(rank) * bytes, record, bytes);
+  };
+  std::unique_lock lock(mutex_);
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank != rank_) order(rank, FrameKind::Record, all_gathers_, {own, own + bytes});
+  }
+  lock.unlock();
+  wake();
+  place(rank_, own);
+  lock.lock();
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank == rank_) continue;
+    auto& records = peers_[static_cast<size_t>(rank)].unread_records;
+    await_collective(
+        lock, [&] { return !records.empty(); }, [&](int other) { return other == rank; });
+    const std::vector<uint8_t> record = std::move(records.front());
+    records.pop_front();
+    if (record.size() != bytes) {
+      throw Error("ERR_RANK_LOST", "rank " + std::to_string(rank) + " gathers other records than rank " +
+                                       std::to_string(rank_));
+    }
+    place(rank, record.data());
+  }
+  ++all_gathers_;
+}
+
+std::string TcpCommunicator::lost_because() {
+  std::lock_guard lock(mutex_);
+  return reason_;
+}
+
 void TcpCommunicator::abort(const std::string& reason) {
   {
     std::lock_guard lock(mutex_);

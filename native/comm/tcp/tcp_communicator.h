@@ -36,8 +36,9 @@ struct TcpGroupOptions {
   WireFormat wire = WireFormat::Float32;
   std::chrono::milliseconds beat{200};
   int missed_beats = 4;
-  // Called once, on any thread, when the group is lost or aborted; must not block.
-  std::function<void()> on_lost = [] {};
+  // Called once, on any thread, when the group is lost because of that rank, or was aborted by this one; must
+  // not block.
+  std::function<void(int rank)> on_lost = [](int) {};
 };
 
 class TcpCommunicator final : public Communicator, private FrameSink {
@@ -53,7 +54,11 @@ class TcpCommunicator final : public Communicator, private FrameSink {
   void gather_columns(const float* part, int64_t rows, int64_t columns, int64_t begin, float* full,
                       int64_t total) override;
   void barrier() override;
+  void all_gather(const void* mine, void* all, size_t bytes) override;
   void abort(const std::string& reason) override;
+  bool is_lost() override { return !lost_because().empty(); }
+  // Empty while it is not.
+  std::string lost_because();
   uint64_t exposed_nanoseconds() const override { return exposed_; }
   uint64_t collective_nanoseconds() const override { return collective_; }
   uint64_t exchanges() const override { return exchanges_; }
@@ -71,8 +76,9 @@ class TcpCommunicator final : public Communicator, private FrameSink {
 
   // What the others have told; guarded by mutex_.
   struct Peer {
-    uint64_t parts = 0, sums = 0, columns = 0, arrivals = 0;  // how many have come
+    uint64_t parts = 0, sums = 0, columns = 0, arrivals = 0, records = 0;  // how many have come
     bool left = false;
+    std::deque<std::vector<uint8_t>> unread_records;  // at most two: nobody is further ahead
     std::deque<std::vector<uint8_t>> messages;
   };
   struct Order {
@@ -103,6 +109,7 @@ class TcpCommunicator final : public Communicator, private FrameSink {
   size_t due_from(int rank);  // bytes of the next part or sum; 0 when none is waited for
   void wait_for_sockets();
   void receive_from(int rank);
+  void receive_rest(int lost_rank);
   void beat();
   void say_farewell(FrameKind kind, const std::string& reason);
   uint8_t* place(int rank, const FrameHeader& header) override;
@@ -126,7 +133,7 @@ class TcpCommunicator final : public Communicator, private FrameSink {
   // The compute thread's.
   Ticket waited_ = 0;
   int in_flight_ = 0;
-  uint64_t gathers_ = 0, barriers_ = 0;
+  uint64_t gathers_ = 0, barriers_ = 0, all_gathers_ = 0;
   std::vector<const float*> own_parts_[kExchangeDepth];  // where nothing is exchanged
 
   // The communication thread's.
@@ -136,6 +143,7 @@ class TcpCommunicator final : public Communicator, private FrameSink {
   std::vector<std::vector<uint8_t>> columns_;             // [size]; rank 0's compute thread reads them
   std::vector<std::vector<uint8_t>> incoming_;            // [size]
   Ticket sent_ = 0, reduced_ = 0, finished_ = 0;
+  int at_ = rank_;  // whose connection it deals with: what it throws is about that rank
   Clock::time_point next_beat_;
 
   std::atomic<uint64_t> exposed_{0}, collective_{0}, exchanges_{0};

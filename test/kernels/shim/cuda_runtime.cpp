@@ -100,8 +100,11 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   return cudaSuccess;
 }
 
+// KRAKEN_SHIM_FIRST_BUS: where the first device is, so that two processes may see other devices.
 cudaError_t cudaDeviceGetPCIBusId(char* name, int length, int device) {
-  std::snprintf(name, static_cast<size_t>(length), "0000:%02x:00.0", device);
+  const char* first = std::getenv("KRAKEN_SHIM_FIRST_BUS");
+  const int bus = (first == nullptr ? 0 : std::atoi(first)) + device;
+  std::snprintf(name, static_cast<size_t>(length), "0000:%02x:00.0", bus);
   return cudaSuccess;
 }
 

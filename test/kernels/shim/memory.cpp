@@ -11,6 +11,9 @@
 
 #include "cuda_runtime_api.h"
 
+// A test's own, where it has one.
+extern "C" __attribute__((weak)) void kraken_shim_opens_peer_memory();
+
 namespace {
 
 struct SharedRange {
@@ -54,7 +57,7 @@ struct SharedFile {
 
 // Exactly as large as asked for, so that AddressSanitizer sees the first byte beyond it.
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
-  if (!makes_shared_memory()) {
+  if (!makes_shared_memory() || bytes == 0) {
     return posix_memalign(pointer, 256, bytes) == 0 ? cudaSuccess : cudaErrorMemoryAllocation;
   }
   const int file = memfd_create("shim", MFD_CLOEXEC);
@@ -107,6 +110,7 @@ cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t* handle, void* pointer) {
 }
 
 cudaError_t cudaIpcOpenMemHandle(void** pointer, cudaIpcMemHandle_t handle, unsigned int) {
+  if (kraken_shim_opens_peer_memory != nullptr) kraken_shim_opens_peer_memory();
   SharedFile shared;
   std::memcpy(&shared, handle.reserved, sizeof shared);
   const std::string path = "/proc/" + std::to_string(shared.process) + "/fd/" + std::to_string(shared.file);

@@ -68,6 +68,24 @@ TEST_P(Nccl, ASetUpThatHangsIsGivenUp) {
   EXPECT_EQ(fake_cuda::live_objects(), before);
 }
 
+// Who watches the ranks knows sooner than the bound.
+TEST_P(Nccl, ASetUpWithoutAGroupEndsAtOnce) {
+  fake_nccl::set(Fault::Hangs);
+  kraken_communicator_options options = options_for(GetParam());
+  options.timeout_nanoseconds = uint64_t{60} * 1000 * 1000 * 1000;
+  options.is_lost = [](void*) { return int32_t{1}; };
+  const auto begin = steady_clock::now();
+  {
+    const Group group(2, options, {0, 1});
+    for (int32_t rank = 0; rank < 2; ++rank) {
+      EXPECT_EQ(group.communicator(rank), nullptr);
+      EXPECT_EQ(group.error(rank), "kraken: communicator: NCCL set-up was given up: a rank was lost");
+    }
+  }
+  EXPECT_LT(steady_clock::now() - begin, milliseconds(5000));
+  EXPECT_EQ(fake_nccl::aborted(), 2);
+}
+
 TEST_P(Nccl, ASetUpThatFailsSaysWhy) {
   for (const Fault fault : {Fault::RefusesSetUp, Fault::FailsLater}) {
     fake_nccl::set(fault);
