@@ -32,7 +32,7 @@ export interface LoadOptions {
   maxQueue?: number | undefined;
   /** Compute threads of each rank. Default: cores / ranks. */
   threadsPerRank?: number | undefined;
-  /** Measure each kind of op (stats().profileMs). Default false. */
+  /** Measure each kind of op (stats().profileMs), and exchanges between GPUs. Default false. */
   profile?: boolean | undefined;
   /** Check every file's SHA-256 before loading; false checks sizes only. Default true. */
   verify?: boolean | undefined;

@@ -239,7 +239,7 @@ export interface NativeStats {
   prefixQueryTokens: number;
   prefixHitTokens: number;
   stepMsTotal: number;
-  /** Of each rank since load: milliseconds waited for collectives. */
+  /** Of each rank since load: milliseconds waited for collectives; on GPUs, too, where they are profiled. */
   exposedMs: number[];
   /** Of each rank since load: milliseconds from the start of each exchange to its arrival, hidden or not. */
   collectiveMs: number[];

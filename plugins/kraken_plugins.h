@@ -57,6 +57,7 @@ typedef struct kraken_communicator_options {
   uint64_t timeout_nanoseconds; /* how long a collective waits for a peer; 0: 10 s */
   /* For tests: what must hold back a moment before each exchange is sent, and before it is waited for. */
   int32_t stall_side_microseconds, stall_main_microseconds;
+  int32_t is_timed; /* whether kraken_communicator_times() is wanted: some microseconds for each exchange */
 } kraken_communicator_options;
 
 /* On the device that is current; the thread may then use another. */
@@ -71,6 +72,16 @@ int32_t kraken_communicator_status(const kraken_communicator* communicator);
  * on the device end at once instead of when their time is up, and NCCL's, which would wait for ever, end at
  * all. The outputs are undefined from then on, and kraken_communicator_status() names the rank. */
 void kraken_communicator_abort(kraken_communicator* communicator, int32_t lost_rank);
+/* Since the communicator was made, in nanoseconds of the device's clock; all zero when it is not timed. Of a
+ * sum that the join's own kernel adds up, it is not known when the parts arrived: what that kernel waits is
+ * both exposed and collective. Ask after a step has been waited for. */
+typedef struct kraken_exchange_times {
+  uint64_t exposed;    /* the device's main stream waited */
+  uint64_t collective; /* from the starts of exchanges to their arrivals */
+  uint64_t hidden;     /* of these, while the main stream did something else */
+  uint64_t exchanges;
+} kraken_exchange_times;
+void kraken_communicator_times(const kraken_communicator* communicator, kraken_exchange_times* times);
 /* "peer memory", "multicast peer memory", "peer memory and NCCL 2.32" … */
 const char* kraken_communicator_transport(const kraken_communicator* communicator);
 
@@ -98,6 +109,45 @@ kraken_kv_cache* kraken_kv_cache_create(const kraken_kv_cache_options* options);
 /* When no work that reads it is in flight, and no execution context that was bound to it is left. Null:
  * nothing. */
 void kraken_kv_cache_destroy(kraken_kv_cache* cache);
+
+/* --- shortlists: what leaves the device in place of logits
+ * --------------------------------------------- */
+
+typedef struct kraken_shortlist_request {
+  int32_t count;      /* candidates, at most the capacity; 0: nothing is wanted of this row */
+  int32_t needs_mass; /* whether kraken_shortlist.mass is wanted */
+  float scale;        /* of weights: exp((logit - max) * scale), max over all ranks' columns */
+} kraken_shortlist_request;
+
+typedef struct kraken_candidate {
+  float logit;
+  int32_t column; /* of this rank */
+} kraken_candidate;
+
+/* Followed by as many candidates as there is capacity for. */
+typedef struct kraken_shortlist {
+  uint64_t mass;    /* sum of this rank's weights in units of 2^-40 of the likeliest, each rounded to even */
+  int32_t count;    /* candidates: the largest, the lowest columns among equals */
+  uint8_t is_whole; /* no other column is larger than -inf */
+  uint8_t has_numbers; /* 0: there is a NaN or +inf; then nothing else is told */
+  uint8_t unused[2];
+} kraken_shortlist;
+
+/* Everything in memory of the device. */
+typedef struct kraken_shortlists {
+  int32_t struct_size; /* sizeof(kraken_shortlists) */
+  int32_t rows, columns, capacity;
+  int32_t needs_mass;                       /* whether any row does; the same on all ranks */
+  const float* logits;                      /* [rows, columns] */
+  const kraken_shortlist_request* requests; /* [rows] */
+  float* maxima;                            /* [ranks, rows], to work in; null where no row needs its mass */
+  void* out; /* [rows], each a kraken_shortlist with its candidates; of rows with count 0 untouched */
+} kraken_shortlists;
+
+/* Enqueues it on a stream (a cudaStream_t) of the communicator's device. Where a row needs its mass, all
+ * ranks call it, with the same rows. 0 when done. */
+int32_t kraken_shortlists_enqueue(kraken_communicator* communicator, const kraken_shortlists* shortlists,
+                                  void* stream);
 
 /* --- binding: what the plugins of an execution context work with
  * ------------------------------------------------ */

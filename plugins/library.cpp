@@ -15,6 +15,7 @@
 #include "join_norm_plugin/join_norm_plugin.h"
 #include "kraken_plugins.h"
 #include "kv_cache/kv_cache.h"
+#include "shortlists/shortlists.h"
 #include "start_norm_plugin/start_norm_plugin.h"
 
 #define KRAKEN_EXPORT extern "C" __attribute__((visibility("default")))
@@ -22,6 +23,7 @@
 using namespace kraken::plugins;
 
 struct kraken_communicator {
+  int32_t rank = 0, ranks = 1;
   std::unique_ptr<DeviceCommunicator> communicator;
   std::string transport;
 };
@@ -87,7 +89,10 @@ KRAKEN_EXPORT int32_t kraken_plugins_register(void* plugin_registry) {
 KRAKEN_EXPORT kraken_communicator* kraken_communicator_create(const kraken_communicator_options* options) {
   return guarded("communicator", static_cast<kraken_communicator*>(nullptr), [&]() -> kraken_communicator* {
     auto made = std::make_unique<kraken_communicator>();
+    made->rank = options->rank;
+    made->ranks = options->ranks;
     made->communicator = make_communicator(*options);
+    if (options->is_timed != 0) made->communicator->time_exchanges();
     made->transport = made->communicator->transport();
     return made.release();
   });
@@ -110,8 +115,23 @@ KRAKEN_EXPORT void kraken_communicator_abort(kraken_communicator* communicator, 
   communicator->communicator->abort(lost_rank);
 }
 
+KRAKEN_EXPORT void kraken_communicator_times(const kraken_communicator* communicator,
+                                             kraken_exchange_times* times) {
+  const kraken::kernels::ExchangeTimes total = communicator->communicator->exchange_times();
+  *times = {total.exposed, total.collective, total.hidden, total.exchanges};
+}
+
 KRAKEN_EXPORT const char* kraken_communicator_transport(const kraken_communicator* communicator) {
   return communicator->transport.c_str();
+}
+
+KRAKEN_EXPORT int32_t kraken_shortlists_enqueue(kraken_communicator* communicator,
+                                                const kraken_shortlists* shortlists, void* stream) {
+  return guarded("shortlists", -1, [&] {
+    enqueue_shortlists(*communicator->communicator, communicator->rank, communicator->ranks, *shortlists,
+                       static_cast<cudaStream_t>(stream));
+    return 0;
+  });
 }
 
 KRAKEN_EXPORT int64_t kraken_kv_cache_bytes(const kraken_kv_cache_options* options) {

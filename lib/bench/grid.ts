@@ -2,7 +2,8 @@
  * From options to what will be run. Models of one comparison are loaded together for each rank count and dtype, and
  * everything that can be wrong with them is found here, before anything is timed.
  */
-import { type BuildPlan, buildEngine, checkBackendAvailable } from "../build.js";
+import { type BuildPlan, buildEngine } from "../build.js";
+import { checkBackendAvailable } from "../build-options.js";
 import type { EngineManifest } from "../engine-directory.js";
 import { ArgumentError, RuntimeError } from "../errors.js";
 import { parseHosts } from "../hosts.js";

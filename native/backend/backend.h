@@ -16,6 +16,31 @@
 
 namespace kraken {
 
+// A token that may be chosen.
+struct Candidate {
+  float logit;
+  int32_t token;
+};
+
+// Candidates of one rank's columns that a shortlist has at most.
+inline constexpr int32_t kMaxShortlist = 128;
+
+// Asks for the likeliest tokens of a row in place of its logits (runtime/shortlist.h).
+struct ShortlistRequest {
+  int32_t count = 0;        // of each rank's columns, at most kMaxShortlist; 0: the row's logits are wanted
+  bool needs_mass = false;  // whether ShardShortlist::mass is wanted
+  float scale = 1.0f;       // 1 / temperature
+};
+
+// What one rank's columns of a row have to offer.
+struct ShardShortlist {
+  std::span<const Candidate> candidates;  // the largest, the lowest ids among equals, in any order
+  bool is_whole = false;                  // no other column is larger than −inf
+  bool has_numbers = true;                // false: there is a NaN or +inf, and nothing else is told
+  // Σ over all columns of exp((logit − max) · scale) in units of 2^-40, max being that of the whole row.
+  uint64_t mass = 0;
+};
+
 // Tokens of all sequences of a step, packed one sequence after another, without padding.
 struct StepBatch {
   struct Sequence {
@@ -29,6 +54,8 @@ struct StepBatch {
   std::span<const int32_t> positions;  // [T]
   std::span<const Sequence> sequences;
   std::span<const int32_t> wanted_rows;  // [B] indices into tokens, ascending: rows whose logits are wanted
+  // [B] or empty: what is wanted of these rows, where the model offers shortlists.
+  std::span<const ShortlistRequest> shortlists = {};
 };
 
 // Where a rank is, of an engine whose ranks are processes.
@@ -59,6 +86,11 @@ struct RankMemory {
   size_t weights = 0, kv_cache = 0, activations = 0;
 };
 
+// What a rank's collectives on its device took since it was loaded, in nanoseconds (comm/communicator.h).
+struct CollectiveTimes {
+  uint64_t exposed = 0, collective = 0, hidden = 0, exchanges = 0;
+};
+
 // One rank's compiled model. Created and run on the rank's own thread.
 class RankModel {
  public:
@@ -72,6 +104,12 @@ class RankModel {
   // Runs one step. logits: [B, V] float32, complete on rank 0 when this returns there. Every rank passes the
   // same batch; ranks in one process pass the same logits pointer.
   virtual void step(const StepBatch& batch, float* logits) = 0;
+  // Whether rows that are asked for a shortlist come as one. Others' logits come whatever was asked.
+  virtual bool offers_shortlists() const { return false; }
+  // Of a row of the last step; may be read by other threads until the next one.
+  virtual ShardShortlist shortlist(int32_t /*row*/) const { return {}; }
+  // Brings the logits of rows whose shortlists did not do. By all ranks, as step().
+  virtual void fetch_logits(std::span<const int32_t> /*rows*/, float* /*logits*/) {}
   // What bounds a step from below on this machine, for benchmarks: the matrix products alone of a step that
   // gives `tokens` tokens to every layer and the logits [V] of one, or one read of all weights. The products
   // multiply whatever lies in their inputs.
@@ -80,6 +118,8 @@ class RankModel {
   virtual RankMemory memory() const = 0;
   // Milliseconds per kind of op since the last call (profile only).
   virtual std::map<std::string, double> take_profile() = 0;
+  // Of collectives that the rank's communicator knows nothing of (profile only).
+  virtual CollectiveTimes collective_times() const { return {}; }
 };
 
 struct Capability {

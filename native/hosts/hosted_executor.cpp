@@ -133,6 +133,7 @@ class HostedModel final : public RankModel {
   }
 
   std::map<std::string, double> take_profile() override { return own_->take_profile(); }
+  CollectiveTimes collective_times() const override { return own_->collective_times(); }
 
  private:
   template <typename Call>

@@ -1,7 +1,6 @@
 #include "runtime/candidates.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -49,13 +48,6 @@ Edge find_edge(std::span<const float> x, size_t count, float floor, std::vector<
   return {edge, count - static_cast<size_t>(above)};
 }
 
-// Monotonic in w ∈ (0, 1]: 16 buckets for each power of two, the largest weights first.
-constexpr size_t kBuckets = 2048;
-inline size_t bucket_of(float weight) {
-  return std::min((std::bit_cast<uint32_t>(1.0f) - std::bit_cast<uint32_t>(weight)) >> 19,
-                  uint32_t{kBuckets - 1});
-}
-
 }  // namespace
 
 void select_largest(std::span<const float> x, int32_t count, float floor, SamplerWorkspace& workspace) {
@@ -76,64 +68,41 @@ void select_largest(std::span<const float> x, int32_t count, float floor, Sample
   }
 }
 
-void keep_nucleus(std::span<float> weights, float top_p, SamplerWorkspace& workspace) {
-  std::vector<double>& buckets = workspace.buckets;
-  buckets.assign(kBuckets, 0.0);
-  for (float weight : weights) {
-    if (weight > 0) buckets[bucket_of(weight)] += static_cast<double>(weight);
+LikeliestFirst::LikeliestFirst(std::span<const float> logits, std::span<const float> weights, float max,
+                               float scale, SamplerWorkspace& workspace)
+    : logits_(logits), weights_(weights), workspace_(workspace) {
+  const size_t size = logits.size();
+  workspace.buckets.resize(size);
+  magnitudes(logits, max, scale, workspace.buckets.data());
+  // Neighbours often fall into the same bucket: two sets of sums, so that they need not wait for each other.
+  workspace.masses.assign(2 * kMagnitudes, 0);
+  for (size_t i = 0; i < size; ++i) {
+    workspace.masses[i % 2 * kMagnitudes + workspace.buckets[i]] += units_of(weights[i]);
   }
-  double total = 0;
-  for (double bucket : buckets) total += bucket;
-  const double wanted = static_cast<double>(top_p) * total;
-
-  size_t last = 0;  // the bucket in which the nucleus ends
-  double kept = 0;
-  while (last + 1 < kBuckets && kept + buckets[last] < wanted) kept += buckets[last++];
-
-  std::vector<int32_t>& edge = workspace.edge;
-  edge.clear();
-  for (size_t i = 0; i < weights.size(); ++i) {
-    if (!(weights[i] > 0)) continue;
-    const size_t bucket = bucket_of(weights[i]);
-    if (bucket == last) edge.push_back(static_cast<int32_t>(i));
-    if (bucket > last) weights[i] = 0;
-  }
-  std::sort(edge.begin(), edge.end(), [&](int32_t a, int32_t b) {
-    const float wa = weights[static_cast<size_t>(a)], wb = weights[static_cast<size_t>(b)];
-    return wa != wb ? wa > wb : a < b;
-  });
-  for (size_t i = 0; i < edge.size(); ++i) {
-    float& weight = weights[static_cast<size_t>(edge[i])];
-    const bool inside = kept < wanted || (i == 0 && kept == 0);
-    kept += static_cast<double>(weight);
-    if (!inside) weight = 0;
+  for (size_t bucket = 0; bucket < kMagnitudes; ++bucket) {
+    mass_ += workspace.masses[bucket] += workspace.masses[kMagnitudes + bucket];
   }
 }
 
-size_t draw_weighted(std::span<const float> weights, double uniform) {
-  constexpr size_t kSumBlock = 1024;
-  const double total = sum_of(weights);
-  double left = uniform * total;
-  size_t last_positive = weights.size();
-  for (size_t begin = 0; begin < weights.size(); begin += kSumBlock) {
-    const auto block = weights.subspan(begin, std::min(kSumBlock, weights.size() - begin));
-    const double sum = sum_of(block);
-    if (sum > 0 && left < sum) {
-      for (size_t i = 0; i < block.size(); ++i) {
-        if (!(block[i] > 0)) continue;
-        left -= static_cast<double>(block[i]);
-        last_positive = begin + i;
-        if (left < 0) return last_positive;
-      }
-      return last_positive;  // the block's sum was rounded up
-    }
-    left -= sum;
+LikeliestFirst::Reached LikeliestFirst::reach(uint64_t wanted) const {
+  KRAKEN_CHECK(wanted > 0 && wanted <= mass_);
+  uint16_t bucket = 0;
+  uint64_t mass = 0;
+  while (mass + workspace_.masses[bucket] < wanted) mass += workspace_.masses[bucket++];
+
+  std::vector<int32_t>& inside = workspace_.edge;
+  inside.clear();
+  const uint16_t* buckets = workspace_.buckets.data();
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    if (buckets[i] == bucket) inside.push_back(static_cast<int32_t>(i));
   }
-  // u · total was rounded up to the total: the last possible token.
-  for (size_t i = weights.size(); i-- > 0;) {
-    if (weights[i] > 0) return i;
+  const auto logit = [&](int32_t i) { return logits_[static_cast<size_t>(i)]; };
+  std::ranges::stable_sort(inside, std::greater<>(), logit);
+  for (const int32_t i : inside) {
+    mass += units_of(weights_[static_cast<size_t>(i)]);
+    if (mass >= wanted) return {static_cast<size_t>(i), mass};
   }
-  internal_error("nothing to draw from");
+  internal_error("the mass of a row is not that of its elements");
 }
 
 }  // namespace kraken

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "runtime/sampler.h"
@@ -12,11 +13,26 @@ namespace kraken {
 // at the edge the lowest indices.
 void select_largest(std::span<const float> x, int32_t count, float floor, SamplerWorkspace& workspace);
 
-// Sets the weights outside the nucleus to 0: what remains is the shortest list, likeliest first (the lower
-// position among equals), whose share of all weights reaches top_p.
-void keep_nucleus(std::span<float> weights, float top_p, SamplerWorkspace& workspace);
+// The elements of a list of logits from the likeliest down, the lower position first among equals.
+class LikeliestFirst {
+ public:
+  // Weights are exp((logit − max) · scale), of no NaN.
+  LikeliestFirst(std::span<const float> logits, std::span<const float> weights, float max, float scale,
+                 SamplerWorkspace& workspace);
 
-// A position drawn in proportion to the weights; `uniform` in [0, 1).
-size_t draw_weighted(std::span<const float> weights, double uniform);
+  uint64_t mass() const { return mass_; }
+
+  struct Reached {
+    size_t position;
+    uint64_t mass;  // of this element and all before it
+  };
+  // The first element with which the mass is at least `wanted`, in 1 … mass().
+  Reached reach(uint64_t wanted) const;
+
+ private:
+  std::span<const float> logits_, weights_;
+  SamplerWorkspace& workspace_;
+  uint64_t mass_ = 0;
+};
 
 }  // namespace kraken

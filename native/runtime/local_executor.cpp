@@ -92,12 +92,14 @@ ExecutorStats LocalExecutor::stats() {
   ExecutorStats stats = board_.take();
   stats.waiting += mailbox_.uncollected();
   stats.closed = mailbox_.closed();
-  for (const auto& communicator : communicators_) {
-    stats.exposed_ms.push_back(static_cast<double>(communicator->exposed_nanoseconds()) * 1e-6);
-    stats.collective_ms.push_back(static_cast<double>(communicator->collective_nanoseconds()) * 1e-6);
-    stats.hidden_ms.push_back(static_cast<double>(communicator->hidden_nanoseconds()) * 1e-6);
+  // The board has what ranks exchange on devices.
+  for (size_t rank = 0; rank < communicators_.size(); ++rank) {
+    const Communicator& communicator = *communicators_[rank];
+    stats.exposed_ms[rank] += static_cast<double>(communicator.exposed_nanoseconds()) * 1e-6;
+    stats.collective_ms[rank] += static_cast<double>(communicator.collective_nanoseconds()) * 1e-6;
+    stats.hidden_ms[rank] += static_cast<double>(communicator.hidden_nanoseconds()) * 1e-6;
   }
-  stats.exchanges = communicators_.front()->exchanges();
+  stats.exchanges += communicators_.front()->exchanges();
   return stats;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "base/error.h"
 #include "runtime/candidates.h"
@@ -12,7 +13,11 @@ namespace kraken {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kGreedyBelow = 1e-5f;  // as vLLM: smaller temperatures overflow
+
+// The tokens among which a draw from a whole row is looked for first: at least that likely beside the
+// likeliest, and not more than that many.
+constexpr float kLikelyShare = 0.02f;
+constexpr size_t kMostLikely = 1024;
 
 [[noreturn]] void refuse_logits() {
   throw Error(
@@ -51,6 +56,8 @@ SamplerWorkspace::SamplerWorkspace(int32_t vocab) {
   weights.reserve(size);
   largest.reserve(size);
   edge.reserve(size);
+  buckets.reserve(size);
+  values.reserve(size);
 }
 
 Sampler::Sampler(const SamplingParams& params, int32_t sample, std::span<const int32_t> prompt)
@@ -104,7 +111,7 @@ SampledToken Sampler::sample(std::span<const float> logits, SamplerWorkspace& wo
     edit(workspace.logits);
     edited = workspace.logits;
   }
-  if (params_.temperature < kGreedyBelow) {
+  if (filters(logits.size()).is_greedy()) {
     sampled.token = argmax(edited);
     if (sampled.token < 0 || edited[static_cast<size_t>(sampled.token)] == kInfinity) refuse_logits();
   } else {
@@ -117,31 +124,66 @@ SampledToken Sampler::sample(std::span<const float> logits, SamplerWorkspace& wo
   return sampled;
 }
 
+Filters Sampler::filters(size_t vocab) const {
+  const bool limits = params_.top_k > 0 && static_cast<size_t>(params_.top_k) < vocab;
+  return {params_.temperature, limits ? params_.top_k : 0, params_.top_p, params_.min_p};
+}
+
+double Sampler::uniform() const {
+  return philox_uniform(seed_, static_cast<uint64_t>(generated_));
+}
+
+std::optional<ShortlistRequest> Sampler::shortlist_request(int32_t vocab) const {
+  const Filters filters = this->filters(static_cast<size_t>(vocab));
+  if (params_.logprobs >= 0 || edits_logits() || filters.top_k > kMaxShortlist) return {};
+  if (filters.is_greedy()) return ShortlistRequest{1};
+  const int32_t count = filters.top_k > 0 ? filters.top_k : kMaxShortlist;
+  return ShortlistRequest{count, !filters.selects(), 1.0f / filters.temperature};
+}
+
+std::optional<int32_t> Sampler::choose(std::span<const ShardShortlist> shards, int32_t vocab,
+                                       SamplerWorkspace& workspace) const {
+  std::optional<Shortlist> shortlist = join_shards(shards, workspace);
+  if (!shortlist) return {};
+  const Filters filters = this->filters(static_cast<size_t>(vocab));
+  if (filters.selects()) shortlist->mass.reset();  // was not asked for
+  return kraken::choose(*shortlist, filters, uniform(), workspace);
+}
+
 int32_t Sampler::draw(std::span<const float> logits, SamplerWorkspace& workspace) const {
+  constexpr int32_t kAll = std::numeric_limits<int32_t>::max();
   const float max = max_of(logits);
   if (!std::isfinite(max)) refuse_logits();
-  const float scale = 1.0f / params_.temperature;
-  const double uniform = philox_uniform(seed_, static_cast<uint64_t>(generated_));
-  const bool selects =
-      params_.min_p > 0 || (params_.top_k > 0 && static_cast<size_t>(params_.top_k) < logits.size());
-
+  const Filters filters = this->filters(logits.size());
+  const float scale = 1.0f / filters.temperature;
   std::vector<float>& weights = workspace.weights;
-  if (selects) {
-    const float floor =
-        params_.min_p > 0 ? std::min(max, max + params_.temperature * std::log(params_.min_p)) : -kInfinity;
-    const int32_t count = params_.top_k > 0 ? params_.top_k : std::numeric_limits<int32_t>::max();
-    select_largest(logits, count, floor, workspace);
-    weights.clear();
-    for (int32_t id : workspace.ids) weights.push_back(logits[static_cast<size_t>(id)]);
-    exp_shifted(weights, max, scale, weights.data());
-  } else {
-    weights.resize(logits.size());
-    exp_shifted(logits, max, scale, weights.data());
-    if (!std::isfinite(sum_of(weights))) refuse_logits();
+  std::span<const float> values = logits;
+  if (filters.selects()) {
+    select_largest(logits, filters.top_k > 0 ? filters.top_k : kAll, filters.floor(max), workspace);
+    workspace.values.clear();
+    for (int32_t id : workspace.ids) workspace.values.push_back(logits[static_cast<size_t>(id)]);
+    values = workspace.values;
   }
-  if (params_.top_p < 1.0f) keep_nucleus(weights, params_.top_p, workspace);
-  const size_t drawn = draw_weighted(weights, uniform);
-  return selects ? workspace.ids[drawn] : static_cast<int32_t>(drawn);
+  weights.resize(values.size());
+  exp_shifted(values, max, scale, weights.data());
+  if (!filters.selects()) {
+    const std::optional<uint64_t> mass = mass_of(weights);
+    if (!mass) refuse_logits();
+    select_largest(logits, kAll, max + filters.temperature * std::log(kLikelyShare), workspace);
+    if (workspace.ids.size() <= kMostLikely) {
+      std::vector<Candidate>& likely = workspace.candidates;
+      likely.clear();
+      for (int32_t id : workspace.ids) likely.push_back({logits[static_cast<size_t>(id)], id});
+      std::ranges::stable_sort(likely, std::greater<>(), &Candidate::logit);
+      if (const auto token = kraken::choose({likely, false, mass}, filters, uniform(), workspace))
+        return *token;
+    }
+  }
+  LikeliestFirst row(values, weights, max, scale, workspace);
+  uint64_t mass = row.mass();
+  if (filters.top_p < 1.0f) mass = row.reach(filters.nucleus(mass)).mass;
+  const size_t drawn = row.reach(drawn_mass(uniform(), mass) + 1).position;
+  return filters.selects() ? workspace.ids[drawn] : static_cast<int32_t>(drawn);
 }
 
 float token_logprob(std::span<const float> logits, int32_t token) {

@@ -63,6 +63,9 @@ ServingLoop::ServingLoop(const LocalExecutorConfig& config, std::span<const Rank
     stats.kv_bytes = memory.kv_cache;
     stats.activation_bytes = memory.activations;
     if (config.profile) stats.profile_ms.resize(factories.size());
+    for (std::vector<double>* times : {&stats.exposed_ms, &stats.collective_ms, &stats.hidden_ms}) {
+      times->resize(factories.size());
+    }
   });
 }
 
@@ -291,6 +294,13 @@ void ServingLoop::publish() {
     for (size_t rank = 0; rank < profile.size(); ++rank) {
       for (const auto& [op, ms] : profile[rank]) stats.profile_ms[rank][op] += ms;
     }
+    const auto collectives = runner_.collective_times();
+    for (size_t rank = 0; rank < collectives.size(); ++rank) {
+      stats.exposed_ms[rank] = static_cast<double>(collectives[rank].exposed) * 1e-6;
+      stats.collective_ms[rank] = static_cast<double>(collectives[rank].collective) * 1e-6;
+      stats.hidden_ms[rank] = static_cast<double>(collectives[rank].hidden) * 1e-6;
+    }
+    stats.exchanges = collectives.front().exchanges;
   });
 }
 

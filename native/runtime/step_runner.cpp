@@ -27,6 +27,10 @@ StepRunner::StepRunner(const LocalExecutorConfig& config, std::span<const RankMo
   positions_.reserve(max_tokens);
   wanted_rows_.reserve(max_rows);
   jobs_.reserve(max_rows);
+  shortlists_.reserve(max_rows);
+  whole_rows_.reserve(max_rows);
+  missing_.reserve(max_rows);
+  shards_.reserve(factories.size());
   sequences_.reserve(static_cast<size_t>(config.max_batch_size));
   rows_.resize(max_rows);
   logits_ = std::make_unique_for_overwrite<float[]>(max_rows * static_cast<size_t>(config.vocab));
@@ -41,6 +45,8 @@ StepRunner::StepRunner(const LocalExecutorConfig& config, std::span<const RankMo
       },
       [this](int, const std::string& reason) { communicators_.front()->abort(reason); });
   on_all_ranks([this](int rank) { ranks_.models[static_cast<size_t>(rank)]->prepare(); });
+  offers_shortlists_ = std::ranges::all_of(
+      ranks_.models, [](const std::unique_ptr<RankModel>& model) { return model->offers_shortlists(); });
 }
 
 void StepRunner::on_all_ranks(const std::function<void(int rank)>& task) {
@@ -72,7 +78,9 @@ double StepRunner::time_weight_read() {
 void StepRunner::run(std::span<const Chunk> chunks) {
   pack(chunks);
   on_all_ranks([this](int rank) { ranks_.models[static_cast<size_t>(rank)]->step(batch_, logits_.get()); });
-  evaluate_rows();
+  evaluate_shortlists();
+  fetch_logits();
+  evaluate_logits();
 }
 
 void StepRunner::pack(std::span<const Chunk> chunks) {
@@ -81,6 +89,8 @@ void StepRunner::pack(std::span<const Chunk> chunks) {
   wanted_rows_.clear();
   sequences_.clear();
   jobs_.clear();
+  shortlists_.clear();
+  bool asks = false;
   for (const Chunk& chunk : chunks) {
     const Sequence& sequence = *chunk.sequence;
     const auto begin = static_cast<int32_t>(tokens_.size());
@@ -93,23 +103,62 @@ void StepRunner::pack(std::span<const Chunk> chunks) {
       const int32_t position = chunk.first_row + i;
       wanted_rows_.push_back(begin + position - chunk.past);
       jobs_.push_back({&sequence, position});
+      if (!offers_shortlists_) continue;
+      const bool samples = sequence.kind == Request::Kind::Generate;
+      const auto request = samples ? sequence.sampler->shortlist_request(config_.vocab) : std::nullopt;
+      shortlists_.push_back(request.value_or(ShortlistRequest{}));
+      asks = asks || request.has_value();
     }
   }
   KRAKEN_CHECK(tokens_.size() <= static_cast<size_t>(config_.max_step_tokens));
   KRAKEN_CHECK(jobs_.size() <= rows_.size());
-  batch_ = {tokens_, positions_, sequences_, wanted_rows_};
+  batch_ = {tokens_, positions_, sequences_, wanted_rows_, {}};
+  if (asks) batch_.shortlists = shortlists_;
 }
 
-void StepRunner::evaluate_rows() {
+void StepRunner::evaluate_shortlists() {
+  whole_rows_.clear();
   const auto count = static_cast<int32_t>(jobs_.size());
-  const auto ranks = static_cast<int32_t>(workspaces_.size());
-  if (ranks == 1 || count == 1 || int64_t{count} * config_.vocab < kParallelSamplingLogits) {
-    for (int32_t i = 0; i < count; ++i) evaluate(i, workspaces_[0]);
-    return;
+  for (int32_t i = 0; i < count; ++i) {
+    if (batch_.shortlists.empty() || batch_.shortlists[static_cast<size_t>(i)].count == 0) {
+      whole_rows_.push_back(i);
+      continue;
+    }
+    shards_.clear();
+    for (const auto& model : ranks_.models) shards_.push_back(model->shortlist(i));
+    const Sampler& sampler = *jobs_[static_cast<size_t>(i)].sequence->sampler;
+    const auto token = sampler.choose(shards_, config_.vocab, workspaces_[0]);
+    if (!token) {
+      whole_rows_.push_back(i);
+      continue;
+    }
+    rows_[static_cast<size_t>(i)] = Row{};
+    rows_[static_cast<size_t>(i)].sampled.token = *token;
   }
-  on_all_ranks([&](int rank) {
-    for (int32_t i = rank; i < count; i += ranks) evaluate(i, workspaces_[static_cast<size_t>(rank)]);
-  });
+}
+
+// What a shortlist was asked for is not there yet.
+void StepRunner::fetch_logits() {
+  if (batch_.shortlists.empty()) return;
+  missing_.clear();
+  for (const int32_t row : whole_rows_) {
+    if (batch_.shortlists[static_cast<size_t>(row)].count > 0) missing_.push_back(row);
+  }
+  if (missing_.empty()) return;
+  on_all_ranks(
+      [this](int rank) { ranks_.models[static_cast<size_t>(rank)]->fetch_logits(missing_, logits_.get()); });
+}
+
+void StepRunner::evaluate_logits() {
+  const auto count = static_cast<int32_t>(whole_rows_.size());
+  const auto ranks = static_cast<int32_t>(workspaces_.size());
+  const auto evaluate_from = [&](int32_t first, int32_t stride, SamplerWorkspace& workspace) {
+    for (int32_t i = first; i < count; i += stride) evaluate(whole_rows_[static_cast<size_t>(i)], workspace);
+  };
+  if (ranks == 1 || count <= 1 || int64_t{count} * config_.vocab < kParallelSamplingLogits) {
+    return evaluate_from(0, 1, workspaces_[0]);
+  }
+  on_all_ranks([&](int rank) { evaluate_from(rank, ranks, workspaces_[static_cast<size_t>(rank)]); });
 }
 
 void StepRunner::evaluate(int32_t index, SamplerWorkspace& workspace) {
@@ -148,6 +197,12 @@ std::vector<std::map<std::string, double>> StepRunner::take_profile() {
   std::vector<std::map<std::string, double>> profile;
   for (const auto& model : ranks_.models) profile.push_back(model->take_profile());
   return profile;
+}
+
+std::vector<CollectiveTimes> StepRunner::collective_times() const {
+  std::vector<CollectiveTimes> times;
+  for (const auto& model : ranks_.models) times.push_back(model->collective_times());
+  return times;
 }
 
 }  // namespace kraken

@@ -1,6 +1,6 @@
 // Runs one step on all ranks: packs the scheduler's chunks into a StepBatch, runs the models, then samples
-// the wanted rows. Owns the ranks' threads and models; everything it needs for a step is allocated
-// beforehand.
+// the wanted rows, from shortlists where the models offer them and these suffice, else from logits. Owns the
+// ranks' threads and models; everything it needs for a step is allocated beforehand.
 #pragma once
 
 #include <map>
@@ -36,6 +36,7 @@ class StepRunner {
   // Of the last run, in the order of its chunks' rows.
   const Row& row(int32_t index) const { return rows_[static_cast<size_t>(index)]; }
   Row& row(int32_t index) { return rows_[static_cast<size_t>(index)]; }
+  // Of a row that was not sampled from a shortlist.
   std::span<const float> logits(int32_t index) const;
 
   // Milliseconds that all ranks take at once (see Request::Kind).
@@ -44,6 +45,7 @@ class StepRunner {
 
   RankMemory memory() const;  // of all ranks
   std::vector<std::map<std::string, double>> take_profile();
+  std::vector<CollectiveTimes> collective_times() const;  // of each rank, on its device
 
  private:
   // Models live and die on their own threads.
@@ -59,7 +61,10 @@ class StepRunner {
   };
 
   void pack(std::span<const Chunk> chunks);
-  void evaluate_rows();
+  // Leaves in whole_rows_ those that take their logits.
+  void evaluate_shortlists();
+  void fetch_logits();
+  void evaluate_logits();
   void evaluate(int32_t index, SamplerWorkspace& workspace);
   // Whoever fails ends the others' waits, on the host and on devices.
   void on_all_ranks(const std::function<void(int rank)>& task);
@@ -69,10 +74,15 @@ class StepRunner {
   std::span<const std::unique_ptr<Communicator>> communicators_;
   Ranks ranks_;
 
+  bool offers_shortlists_ = false;
   StepBatch batch_;  // spans over the vectors below
   std::vector<int32_t> tokens_, positions_, wanted_rows_;
   std::vector<StepBatch::Sequence> sequences_;
-  std::vector<Job> jobs_;                     // one for each wanted row
+  std::vector<ShortlistRequest> shortlists_;  // one for each wanted row
+  std::vector<Job> jobs_;                     // likewise
+  std::vector<int32_t> whole_rows_;           // to be evaluated from logits
+  std::vector<int32_t> missing_;              // of these, whose logits are not there
+  std::vector<ShardShortlist> shards_;        // of a row, from each rank
   std::unique_ptr<float[]> logits_;           // [max_rows, V]
   std::vector<Row> rows_;                     // [max_rows]
   std::vector<SamplerWorkspace> workspaces_;  // one for each rank

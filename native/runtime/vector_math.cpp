@@ -83,6 +83,16 @@ KRAKEN_EVERY_WIDTH void exp_shifted(std::span<const float> x, float shift, float
   for (size_t i = 0; i < count; ++i) out[i] = exp_kernel((in[i] - shift) * scale);
 }
 
+KRAKEN_EVERY_WIDTH void magnitudes(std::span<const float> x, float max, float scale, uint16_t* out) {
+  constexpr float kLast = kMagnitudes - 1;
+  const float* in = x.data();
+  const size_t count = x.size();
+  for (size_t i = 0; i < count; ++i) {
+    const float distance = (max - in[i]) * scale * 16.0f;
+    out[i] = static_cast<uint16_t>(static_cast<int32_t>(distance < kLast ? distance : kLast));
+  }
+}
+
 KRAKEN_EVERY_WIDTH double sum_of(std::span<const float> x) {
   double total = 0;
   for (size_t begin = 0; begin < x.size(); begin += kBlock) {
@@ -96,6 +106,28 @@ KRAKEN_EVERY_WIDTH double sum_of(std::span<const float> x) {
     for (float lane : lanes) total += static_cast<double>(lane);
   }
   return total;
+}
+
+namespace {
+
+KRAKEN_EVERY_WIDTH uint64_t sum_of_units(std::span<const float> weights) {
+  constexpr size_t kUnitLanes = 8;
+  uint64_t lanes[kUnitLanes] = {};
+  size_t i = 0;
+  for (; i + kUnitLanes <= weights.size(); i += kUnitLanes) {
+    for (size_t lane = 0; lane < kUnitLanes; ++lane) lanes[lane] += units_of(weights[i + lane]);
+  }
+  for (; i < weights.size(); ++i) lanes[0] += units_of(weights[i]);
+  uint64_t total = 0;
+  for (uint64_t lane : lanes) total += lane;
+  return total;
+}
+
+}  // namespace
+
+std::optional<uint64_t> mass_of(std::span<const float> weights) {
+  if (std::isnan(sum_of(weights))) return {};
+  return sum_of_units(weights);
 }
 
 double log_sum_exp(std::span<const float> x) {

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <string>
 
+#include "kernels/exchange_times.h"
 #include "kernels/peer_buffers.h"
 #include "kernels/types.h"
 
@@ -54,6 +55,11 @@ class DeviceCommunicator {
   // Blocking for the stream, not for the host: out = Σ in over ranks, of any size. out may be in.
   virtual void all_reduce(kernels::DType dtype, int64_t count, const void* in, void* out,
                           cudaStream_t stream) = 0;
+
+  // From here on exchanges are timed, which costs four small kernels each. Before the first of them.
+  virtual void time_exchanges() = 0;
+  // Of all so far, zero when they are not timed. Meaningful once the work in question has been waited for.
+  virtual kernels::ExchangeTimes exchange_times() const = 0;
 
   // From any thread, when a rank is known to be lost: what waits for it on the device ends, with whatever its
   // output held, and failure() says so from then on.

@@ -1,9 +1,11 @@
-// Memory of this rank's device, and a word of host memory that the device writes.
+// Memory of this rank's device, and host memory that the device writes.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <new>
+#include <type_traits>
 #include <utility>
 
 #include "common/error.h"
@@ -32,30 +34,38 @@ class DeviceMemory {
   void* data_ = nullptr;
 };
 
-// Mapped, so that a kernel's report is seen without a copy.
-class ErrorWord {
+// Mapped, so that a kernel's report is seen without a copy. Begins as T().
+template <typename T>
+class Mapped {
  public:
-  ErrorWord() {
+  Mapped() {
     void* host = nullptr;
-    check_cuda(cudaHostAlloc(&host, sizeof(uint32_t), cudaHostAllocMapped | cudaHostAllocPortable),
-               "allocating the error word");
-    host_ = static_cast<volatile uint32_t*>(host);
-    *host_ = 0;
+    check_cuda(cudaHostAlloc(&host, sizeof(T), cudaHostAllocMapped | cudaHostAllocPortable),
+               "allocating what the device reports in");
+    host_ = new (host) T();
   }
-  ~ErrorWord() { cudaFreeHost(const_cast<uint32_t*>(host_)); }
-  ErrorWord(const ErrorWord&) = delete;
-  ErrorWord& operator=(const ErrorWord&) = delete;
+  ~Mapped() { cudaFreeHost(host_); }
+  Mapped(const Mapped&) = delete;
+  Mapped& operator=(const Mapped&) = delete;
 
-  uint32_t value() const { return *host_; }
-  void set(uint32_t value) { *host_ = value; }
-  uint32_t* device_address() const {
+  T value() const {
+    if constexpr (std::is_scalar_v<T>) {
+      return *static_cast<const volatile T*>(host_);
+    } else {
+      return *host_;
+    }
+  }
+  void set(T value) { *static_cast<volatile T*>(host_) = value; }
+  T* device_address() const {
     void* address = nullptr;
-    check_cuda(cudaHostGetDevicePointer(&address, const_cast<uint32_t*>(host_), 0), "mapping the error word");
-    return static_cast<uint32_t*>(address);
+    check_cuda(cudaHostGetDevicePointer(&address, host_, 0), "mapping what the device reports in");
+    return static_cast<T*>(address);
   }
 
  private:
-  volatile uint32_t* host_ = nullptr;
+  T* host_ = nullptr;
 };
+
+using ErrorWord = Mapped<uint32_t>;
 
 }  // namespace kraken::plugins

@@ -17,15 +17,15 @@ class NcclCommunicator : public OverlappedCommunicator {
         memory_(2 * kSlots * stride_),
         group_(rendezvous, timeout) {}
 
-  void all_reduce(kernels::DType dtype, int64_t count, const void* in, void* out,
-                  cudaStream_t stream) override {
-    group_.all_reduce(dtype, count, in, out, stream);
-  }
   void abort(int32_t lost_rank) noexcept override { group_.abort(lost_rank); }
   std::string failure() const override { return group_.failure(); }
   std::string transport() const override { return "NCCL " + NcclGroup::version(); }
 
  protected:
+  void reduce_now(kernels::DType dtype, int64_t count, const void* in, void* out,
+                  cudaStream_t stream) override {
+    group_.all_reduce(dtype, count, in, out, stream);
+  }
   const kernels::PeerBuffers* folded(const Exchange&, int32_t) const override { return nullptr; }
   void* send_buffer(int32_t slot) const override { return memory_.data() + 2 * slot * stride_; }
   const void* receive_buffer(int32_t slot) const override {

@@ -41,7 +41,10 @@ void OverlappedCommunicator::start(const Exchange& exchange, cudaStream_t stream
   if (slot.folded != nullptr) return;
   const int32_t number = exchange.index % kSlots;
   side_.fork(number, stream);
+  if (timer_) timer_->started(number, side_.stream());
+  side_.stall_side();
   reduce(exchange, number, side_.stream());
+  if (timer_) timer_->arrived(number, side_.stream());
   side_.mark(number);
 }
 
@@ -50,8 +53,18 @@ JoinSource OverlappedCommunicator::join(const Exchange& exchange, cudaStream_t s
   slot.state = State::Free;
   if (slot.folded != nullptr) return {nullptr, slot.folded};
   const int32_t number = exchange.index % kSlots;
+  side_.stall_main(stream);
+  if (timer_) timer_->joining(number, stream);
   side_.join(number, stream);
+  if (timer_) timer_->joined(number, stream);
   return {receive_buffer(number), nullptr};
+}
+
+void OverlappedCommunicator::all_reduce(kernels::DType dtype, int64_t count, const void* in, void* out,
+                                        cudaStream_t stream) {
+  if (timer_) timer_->blocking_started(stream);
+  reduce_now(dtype, count, in, out, stream);
+  if (timer_) timer_->blocking_arrived(stream);
 }
 
 }  // namespace kraken::plugins

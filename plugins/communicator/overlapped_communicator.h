@@ -9,8 +9,10 @@
 #pragma once
 
 #include <array>
+#include <optional>
 
 #include "communicator/communicator.h"
+#include "communicator/exchange_timer.h"
 #include "communicator/side_stream.h"
 
 namespace kraken::plugins {
@@ -20,11 +22,18 @@ class OverlappedCommunicator : public DeviceCommunicator {
   SendTarget prepare(const Exchange& exchange) final;
   void start(const Exchange& exchange, cudaStream_t stream) final;
   JoinSource join(const Exchange& exchange, cudaStream_t stream) final;
+  void all_reduce(kernels::DType dtype, int64_t count, const void* in, void* out, cudaStream_t stream) final;
+  void time_exchanges() override { timer_.emplace(); }
+  kernels::ExchangeTimes exchange_times() const final {
+    return timer_ ? timer_->total() : kernels::ExchangeTimes();
+  }
 
  protected:
   OverlappedCommunicator(int64_t capacity, Stalls stalls) : capacity_(capacity), side_(stalls) {}
 
   int64_t capacity() const { return capacity_; }
+  // Where a join that waits in its own kernel leaves how long; null: nobody wants to know.
+  kernels::ExchangeTimes* device_times() const { return timer_ ? timer_->device_address() : nullptr; }
 
   // The peers that the join reads directly, or null: the side stream forms the sum.
   virtual const kernels::PeerBuffers* folded(const Exchange& exchange, int32_t slot) const = 0;
@@ -32,6 +41,9 @@ class OverlappedCommunicator : public DeviceCommunicator {
   virtual const void* receive_buffer(int32_t slot) const = 0;
   // Enqueues what adds up the ranks' send buffers of this slot into their receive buffers.
   virtual void reduce(const Exchange& exchange, int32_t slot, cudaStream_t stream) = 0;
+  // all_reduce(), without its times.
+  virtual void reduce_now(kernels::DType dtype, int64_t count, const void* in, void* out,
+                          cudaStream_t stream) = 0;
 
  private:
   enum class State { Free, Prepared, Started };
@@ -44,6 +56,7 @@ class OverlappedCommunicator : public DeviceCommunicator {
 
   int64_t capacity_;
   SideStream side_;
+  std::optional<ExchangeTimer> timer_;
   std::array<Slot, kSlots> slots_;
 };
 

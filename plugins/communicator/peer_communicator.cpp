@@ -112,7 +112,12 @@ void PeerCommunicator::reduce(const Exchange& exchange, int32_t slot, cudaStream
   check_cuda(kernels::all_reduce(spec, side_[slot], stream), "the all-reduce of an exchange");
 }
 
-void PeerCommunicator::all_reduce(kernels::DType dtype, int64_t count, const void* in, void* out,
+void PeerCommunicator::time_exchanges() {
+  OverlappedCommunicator::time_exchanges();
+  for (kernels::PeerBuffers& joined_by_kernel : main_) joined_by_kernel.times = device_times();
+}
+
+void PeerCommunicator::reduce_now(kernels::DType dtype, int64_t count, const void* in, void* out,
                                   cudaStream_t stream) {
   const int64_t element = kernels::size_of(dtype);
   const kernels::Choice choice = choose(count * element, false);

@@ -24,8 +24,7 @@ class PeerCommunicator : public OverlappedCommunicator {
   static std::unique_ptr<PeerMemory> make_memory(const Rendezvous& rendezvous, int64_t capacity,
                                                  const kernels::AlgorithmTable& table);
 
-  void all_reduce(kernels::DType dtype, int64_t count, const void* in, void* out,
-                  cudaStream_t stream) override;
+  void time_exchanges() override;
   void abort(int32_t lost_rank) noexcept override;
   std::string failure() const override;
   std::string transport() const override;
@@ -35,6 +34,8 @@ class PeerCommunicator : public OverlappedCommunicator {
   void* send_buffer(int32_t slot) const override;
   const void* receive_buffer(int32_t slot) const override;
   void reduce(const Exchange& exchange, int32_t slot, cudaStream_t stream) override;
+  void reduce_now(kernels::DType dtype, int64_t count, const void* in, void* out,
+                  cudaStream_t stream) override;
 
  private:
   kernels::Choice choose(int64_t bytes, bool joined_by_norm) const;

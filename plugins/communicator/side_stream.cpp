@@ -53,6 +53,9 @@ void SideStream::release() {
 void SideStream::fork(int32_t slot, cudaStream_t main) {
   check_cuda(cudaEventRecord(forked_[slot], main), "starting an exchange");
   check_cuda(cudaStreamWaitEvent(stream_, forked_[slot], 0), "starting an exchange");
+}
+
+void SideStream::stall_side() const {
   stall(stream_, stalls_.side_microseconds);
 }
 
@@ -60,8 +63,11 @@ void SideStream::mark(int32_t slot) {
   check_cuda(cudaEventRecord(done_[slot], stream_), "sending an exchange");
 }
 
-void SideStream::join(int32_t slot, cudaStream_t main) {
+void SideStream::stall_main(cudaStream_t main) const {
   stall(main, stalls_.main_microseconds);
+}
+
+void SideStream::join(int32_t slot, cudaStream_t main) {
   check_cuda(cudaStreamWaitEvent(main, done_[slot], 0), "joining an exchange");
 }
 

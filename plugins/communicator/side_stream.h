@@ -26,9 +26,11 @@ class SideStream {
 
   // What is enqueued on stream() next runs after everything on `main` so far.
   void fork(int32_t slot, cudaStream_t main);
+  void stall_side() const;
   cudaStream_t stream() const { return stream_; }
   // join() of this slot waits for everything on stream() so far.
   void mark(int32_t slot);
+  void stall_main(cudaStream_t main) const;
   void join(int32_t slot, cudaStream_t main);
 
  private:

@@ -104,11 +104,21 @@ __device__ __forceinline__ void announce(const PeerBuffers& peers) {
 __device__ __forceinline__ bool await_announcements(const PeerBuffers& peers) {
   Flags& own = own_flags(peers);
   bool announced = true;
+  const bool is_timed = peers.times != nullptr && blockIdx.x == 0 && threadIdx.x == 0;
+  const uint64_t begin = is_timed ? nanoseconds() : 0;
   const int peer = static_cast<int>(threadIdx.x);
   if (peer < peers.ranks) {
     announced = is_whole(peers) && await(peers, &own.announced[peer], own.joins + 1, peer);
   }
-  return __syncthreads_and(announced) != 0;
+  const bool all_announced = __syncthreads_and(announced) != 0;
+  // When a sum arrived before anyone waited is not known, so none of it counts as hidden.
+  if (is_timed) {
+    const uint64_t waited = nanoseconds() - begin;
+    peers.times->exposed += waited;
+    peers.times->collective += waited;
+    ++peers.times->exchanges;
+  }
+  return all_announced;
 }
 
 // Called by every block that awaited them, when it has read what it needs.

@@ -17,6 +17,8 @@
 
 #include <cstdint>
 
+#include "exchange_times.h"
+
 namespace kraken::kernels {
 
 constexpr int32_t kMaxRanks = 8;
@@ -42,8 +44,9 @@ struct PeerBuffers {
   Flags* flags[kMaxRanks] = {};
   void* multicast_send = nullptr;  // all send buffers as one multicast address; null without the hardware
   void* multicast_receive = nullptr;
-  int64_t capacity = 0;       // bytes of each buffer, a multiple of 16
-  uint32_t* error = nullptr;  // becomes 1 + the lost rank; host-visible memory of this rank, or null
+  int64_t capacity = 0;            // bytes of each buffer, a multiple of 16
+  uint32_t* error = nullptr;       // becomes 1 + the lost rank; host-visible memory of this rank, or null
+  ExchangeTimes* times = nullptr;  // a join adds what it waits here; null: nobody wants to know
   uint64_t timeout_ns = uint64_t{10} * 1000 * 1000 * 1000;  // how long a barrier waits for a peer
 };
 

@@ -162,9 +162,8 @@ class Run {
     checks("norm under a large mean", norm_accuracy_checks);
     checks("norm's arguments", norm_argument_checks);
     checks("join_add", join_add_checks);
-    checks("sampling", sample_checks);
-    checks("sampling's distribution", sample_distribution_checks);
-    checks("sampling, rows that are no numbers", sample_invalid_checks);
+    checks("shortlists", shortlist_checks);
+    checks("shortlists of rows that are no numbers", shortlist_invalid_checks);
     for (const DType dtype : kDTypes) {
       checks(std::string("attention, ") + short_name(dtype), [=] { return attention_checks(dtype); });
     }

@@ -63,7 +63,8 @@ done
 
 # C++17 for the kernels, which ship; C++20 for communicators and tests. A file without kernels needs no GPU's code.
 flags=(-O2 "${strict[@]}" -Xcompiler=-Wall,-Wextra
-  -I"$root/plugins/kernels" -I"$root/plugins" -I"$root/test/kernels" -I"$root/test/gpu")
+  -I"$root/plugins/kernels" -I"$root/plugins" -I"$root/test/kernels" -I"$root/test/gpu"
+  -I"$root/native")
 mkdir -p "$build"
 build="$(cd "$build" && pwd)"
 objects=()
@@ -71,7 +72,8 @@ pending=()
 hash_of() { cat "$@" | sha256sum; }
 of_kernels="$(hash_of "$root"/plugins/kernels/*.{h,cuh,cu,cpp}) ${flags[*]} ${targets[*]} $nvcc"
 of_all="$of_kernels $(hash_of "$root"/plugins/{common,communicator}/*.h "$root"/plugins/communicator/*.cpp \
-  "$root"/plugins/*.h "$root"/test/kernels/*.{h,cpp} "$root"/test/gpu/*.{h,cpp,cu})"
+  "$root"/plugins/*.h "$root"/test/kernels/*.{h,cpp} "$root"/test/gpu/*.{h,cpp,cu} \
+  "$root"/native/runtime/vector_math.{h,cpp})"
 compile() { # standard, what it is made of, source
   local object="$build/$(basename "$3").o"
   objects+=("$object")
@@ -80,7 +82,8 @@ compile() { # standard, what it is made of, source
   pending+=("$@" "$object")
 }
 for source in "$root"/plugins/kernels/*.c{u,pp}; do compile 17 "$of_kernels" "$source"; done
-for source in "$root"/plugins/communicator/*.cpp "$root"/test/kernels/*_cases.cpp "$root"/test/gpu/*.c{pp,u}; do
+for source in "$root"/plugins/communicator/*.cpp "$root"/test/kernels/*_cases.cpp "$root"/test/gpu/*.c{pp,u} \
+  "$root/native/runtime/vector_math.cpp"; do
   compile 20 "$of_all" "$source"
 done
 

@@ -25,8 +25,7 @@ Checks lost_rank_checks(int ranks);
 Checks folded_join_checks(int ranks);
 Checks all_reduce_argument_checks();
 
-Checks sample_checks();
-Checks sample_distribution_checks();
-Checks sample_invalid_checks();
+Checks shortlist_checks();
+Checks shortlist_invalid_checks();
 
 }  // namespace kraken::test

@@ -3,6 +3,7 @@
 
 #include "all_reduce.h"
 #include "cases.h"
+#include "exchange_times.h"
 #include "join_norm.h"
 #include "norm.h"
 #include "norm_reference.h"
@@ -132,6 +133,66 @@ void check_rotation(Checks& checks, int ranks) {
   }
 }
 
+// Rank 0 comes late to a join; then an exchange of stamped moments is accounted for.
+void check_times(Checks& checks, int ranks) {
+  constexpr auto kLate = std::chrono::milliseconds(20);
+  constexpr uint64_t kLateNanoseconds = std::chrono::nanoseconds(kLate).count();
+  const NormCase one(NormKind::Layer, DType::Float32, 1, 2, 33, false);
+  RankGroup group(ranks, one.count() * 4);
+  std::vector<Rank> all;
+  std::vector<DeviceMemory> memory;
+  for (int rank = 0; rank < ranks; ++rank) {
+    all.emplace_back(group, rank, one);
+    memory.push_back(device_memory(sizeof(kernels::ExchangeTimes) + sizeof(kernels::ExchangeMoments)));
+    KRAKEN_CUDA(cudaMemset(memory.back().get(), 0, sizeof(kernels::ExchangeTimes)));
+  }
+  std::vector<kernels::ExchangeTimes> joined(all.size()), stamped(all.size());
+  group.run([&](int rank, cudaStream_t stream) {
+    const auto index = static_cast<size_t>(rank);
+    Rank& own = all[index];
+    kernels::PeerBuffers peers = group.peers(rank);
+    auto* times = reinterpret_cast<kernels::ExchangeTimes*>(memory[index].get());
+    auto* moments = reinterpret_cast<kernels::ExchangeMoments*>(times + 1);
+    peers.times = times;
+    if (rank == 0) std::this_thread::sleep_for(kLate);
+    KRAKEN_CUDA(kernels::start_norm(one.spec, own.input.data(), own.input.data(), own.normalised.data(),
+                                    peers.send[rank], stream, &peers));
+    KRAKEN_CUDA(kernels::join_norm_peers(one.spec, own.attention.data(), own.input.data(), peers,
+                                         own.folded.data(), stream));
+    const auto download = [&](kernels::ExchangeTimes& to) {
+      KRAKEN_CUDA(cudaMemcpyAsync(&to, times, sizeof to, cudaMemcpyDefault, stream));
+      KRAKEN_CUDA(cudaStreamSynchronize(stream));
+    };
+    download(joined[index]);
+    KRAKEN_CUDA(kernels::stamp(&moments->started, stream));
+    KRAKEN_CUDA(cudaStreamSynchronize(stream));
+    std::this_thread::sleep_for(kLate);
+    KRAKEN_CUDA(kernels::stamp(&moments->joined, stream));
+    KRAKEN_CUDA(cudaStreamSynchronize(stream));
+    std::this_thread::sleep_for(kLate);
+    KRAKEN_CUDA(kernels::stamp(&moments->arrived, stream));
+    KRAKEN_CUDA(kernels::account(moments, false, times, stream));
+    KRAKEN_CUDA(kernels::account(moments, true, times, stream));
+    download(stamped[index]);
+  });
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    const kernels::ExchangeTimes &join = joined[rank], &both = stamped[rank];
+    const uint64_t exposed = both.exposed - join.exposed, took = both.collective - join.collective;
+    checks.push_back(expect_true("a join's times",
+                                 join.exchanges == 1 && join.exposed == join.collective && join.hidden == 0));
+    if (rank == 1) {  // whoever begins meets one that is late by that much, or began late itself
+      checks.push_back(expect_true("a join that waits", join.exposed > 0));
+    }
+    checks.push_back(expect_true("stamped times, hidden and blocking",
+                                 both.exchanges == 3 && took >= 4 * kLateNanoseconds &&
+                                     exposed >= 3 * kLateNanoseconds && both.hidden >= kLateNanoseconds &&
+                                     exposed + both.hidden == took));
+  }
+  checks.push_back(expect_error("no moment", kernels::stamp(nullptr, nullptr), cudaErrorInvalidValue));
+  checks.push_back(
+      expect_error("no times", kernels::account(nullptr, false, nullptr, nullptr), cudaErrorInvalidValue));
+}
+
 void check_lost(Checks& checks, int ranks) {
   const NormCase one(NormKind::Layer, DType::Float32, 1, 2, 33, false);
   constexpr std::chrono::nanoseconds kBound =
@@ -164,6 +225,7 @@ Checks folded_join_checks(int ranks) {
     check(checks, ranks, NormCase(NormKind::Layer, dtype, 2, 1, 4100));
   }
   check_rotation(checks, ranks);
+  if (ranks > 1) check_times(checks, ranks);
   if (ranks > 1) check_lost(checks, ranks);
   return checks;
 }

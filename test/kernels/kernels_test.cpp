@@ -32,14 +32,11 @@ TEST(KernelJoinAdd, AgreesWithFloat64) {
   expect_all(join_add_checks());
 }
 
-TEST(KernelSample, AgreesWithSorting) {
-  expect_all(sample_checks());
+TEST(KernelShortlist, AgreesWithSorting) {
+  expect_all(shortlist_checks());
 }
-TEST(KernelSample, DrawsInProportion) {
-  expect_all(sample_distribution_checks());
-}
-TEST(KernelSample, MarksRowsThatAreNoNumbers) {
-  expect_all(sample_invalid_checks());
+TEST(KernelShortlist, MarksRowsThatAreNoNumbers) {
+  expect_all(shortlist_invalid_checks());
 }
 
 class Types : public testing::TestWithParam<kernels::DType> {};

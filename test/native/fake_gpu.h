@@ -102,6 +102,16 @@ inline tensorrt::PluginsLibrary plugins() {
     host.changed.notify_all();
   };
   library.kraken_communicator_transport = [](const kraken_communicator*) { return "fake"; };
+  library.kraken_communicator_times = [](const kraken_communicator*, kraken_exchange_times* times) {
+    *times = {};
+  };
+  // Knows nothing of any row, so that logits are fetched.
+  library.kraken_shortlists_enqueue = [](kraken_communicator*, const kraken_shortlists* wanted, void*) {
+    const size_t bytes =
+        sizeof(kraken_shortlist) + static_cast<size_t>(wanted->capacity) * sizeof(kraken_candidate);
+    std::memset(wanted->out, 0, static_cast<size_t>(wanted->rows) * bytes);
+    return int32_t{0};
+  };
   library.kraken_kv_cache_create = [](const kraken_kv_cache_options* options) {
     plugin_error = "out of memory";
     if (controls->kv_cache_fails) return static_cast<kraken_kv_cache*>(nullptr);

@@ -27,6 +27,9 @@ class HostDevice : public tensorrt::Device {
   tensorrt::Allocation allocate_pinned(size_t bytes) override { return allocate(bytes); }
   void copy_to_device(void* to, const void* from, size_t bytes) override { copy(to, from, bytes); }
   void copy_to_host(void* to, const void* from, size_t bytes) override { copy(to, from, bytes); }
+  void run(std::function<void(void*)> enqueue) override {
+    stream_.work.push_back([enqueue = std::move(enqueue)] { enqueue(nullptr); });
+  }
   void finish() override {
     for (const Work& work : std::exchange(stream_.work, {})) work();
   }

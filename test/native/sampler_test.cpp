@@ -151,31 +151,44 @@ TEST(Candidates, SelectLargestAgreesWithSorting) {
   }
 }
 
-TEST(Candidates, NucleusAgreesWithSorting) {
+TEST(Candidates, LikeliestFirstAgreesWithSorting) {
   for (unsigned seed = 0; seed < 40; ++seed) {
-    const std::vector<float> logits = random_logits(1 + seed * 97, seed, 0.1f + static_cast<float>(seed % 5));
-    const std::vector<double> p = softmax(logits);
-    for (float top_p : {0.0f, 0.01f, 0.3f, 0.9f, 0.999f}) {
-      std::vector<size_t> order(p.size());
-      std::iota(order.begin(), order.end(), size_t{0});
-      std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return logits[a] > logits[b]; });
-      std::set<size_t> inside;
-      double share = 0;
-      for (size_t i : order) {
-        if (!inside.empty() && share >= static_cast<double>(top_p)) break;
-        inside.insert(i);
-        share += p[i];
-      }
-      std::vector<float> weights(logits.size());
-      exp_shifted(logits, max_of(logits), 1, weights.data());
-      SamplerWorkspace workspace(static_cast<int32_t>(logits.size()));
-      keep_nucleus(weights, top_p, workspace);
-      for (size_t i = 0; i < weights.size(); ++i) {
-        ASSERT_EQ(weights[i] > 0, inside.count(i) > 0)
-            << "seed " << seed << " top_p " << top_p << " at " << i;
-      }
+    std::vector<float> logits = random_logits(1 + seed * 97, seed, 0.1f + static_cast<float>(seed % 5));
+    if (seed % 3 == 0) {
+      for (float& logit : logits) logit = std::round(logit);
     }
+    if (seed % 4 == 1) logits[logits.size() / 2] = -kInfinity;
+    const float max = max_of(logits), scale = 0.7f;
+    std::vector<float> weights(logits.size());
+    exp_shifted(logits, max, scale, weights.data());
+    std::vector<size_t> order(logits.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return logits[a] > logits[b]; });
+    SamplerWorkspace workspace(static_cast<int32_t>(logits.size()));
+    LikeliestFirst row(logits, weights, max, scale, workspace);
+    uint64_t mass = 0;
+    for (size_t i : order) {
+      const uint64_t units = units_of(weights[i]);
+      if (units == 0) continue;
+      for (const uint64_t wanted : {mass + 1, mass + units}) {
+        ASSERT_EQ(row.reach(wanted).position, i) << "seed " << seed;
+        ASSERT_EQ(row.reach(wanted).mass, mass + units);
+      }
+      mass += units;
+    }
+    EXPECT_EQ(row.mass(), mass);
+    EXPECT_EQ(mass_of(weights), mass);
   }
+}
+
+TEST(Candidates, WeightsAreWholeUnits) {
+  EXPECT_EQ(units_of(0.0f), 0u);
+  EXPECT_EQ(units_of(1.0f), uint64_t{1} << 40);
+  EXPECT_EQ(units_of(0x1p-40f), 1u);
+  EXPECT_EQ(units_of(0x1p-41f), 0u);    // to even
+  EXPECT_EQ(units_of(0x1.8p-40f), 2u);  // to even
+  EXPECT_EQ(units_of(0x1.8p-41f), 1u);
+  EXPECT_FALSE(mass_of(std::vector<float>{1.0f, std::nanf("")}));
 }
 
 TEST(Sampler, GreedyTakesTheLowestIdOnTies) {

@@ -32,10 +32,10 @@ test("engines are compared and timed, and added to what the kernels' tests found
   assert.deepEqual([document.device, document.passed, document.running], ["a GPU", true, null]);
   assert.deepEqual(document.checks[0], before);
   assert.equal(document.checks.length, 16);
-  // In float32 the logits and four prompts, in 16 bits the logits: of 1 rank, 2 and 2 processes. Then each engine that was
-  // timed, on 2 ranks and on 1.
+  // In float32 the logits, four prompts and seven ways to sample, in 16 bits the logits: of 1 rank, 2 and 2 processes. Then
+  // each engine that was timed, on 2 ranks and on 1.
   const counts = document.checks.slice(1).map(({ checks }: { checks: number }) => checks);
-  assert.deepEqual(counts, [5, 5, 5, 1, 1, 1, 1, 5, 5, 5, 1, 1, 1, 1, 4]);
+  assert.deepEqual(counts, [12, 12, 12, 1, 1, 1, 1, 12, 12, 12, 1, 1, 1, 1, 4]);
   const names = document.figures.map(({ name }: { name: string }) => name);
   assert.ok(names.includes("TTFT kraken-tiny-2way, bfloat16, 2 ranks, context 16"), names.join("\n"));
   assert.ok(names.includes("TTFT gpt-tiny, bfloat16, 2 ranks, context 16"), names.join("\n"));
@@ -48,7 +48,7 @@ test("another model's numbers fail every comparison", () => {
   assert.equal(ran.status, 1, ran.stdout + ran.stderr);
   assert.equal(ran.stdout.match(/^FAILED engine, /gm)?.length, 14);
   assert.match(ran.stdout, /^ {2}FAILED logits, float32: [\d.]+, allowed 0.00002$/m);
-  assert.match(ran.stdout, /^engines FAILED: 14 groups run, 38 checks failed/m);
+  assert.match(ran.stdout, /^engines FAILED: 14 groups run, 80 checks failed/m);
   assert.equal(JSON.parse(readFileSync(json, "utf8")).passed, false);
 });
 

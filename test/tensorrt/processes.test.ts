@@ -185,7 +185,8 @@ describe("ranks of backend tensorrt as processes", { skip }, () => {
             t.diagnostic(`${took.toFixed(0)} ms: ${error.message}`);
             assert.equal(error.code, "ERR_RANK_LOST", error.message);
             assert.match(error.message, new RegExp(`rank ${ranks - 1} \\(127\\.0\\.0\\.2:\\d+\\)`));
-            const [starting, noticing] = [loads ? 2000 : 0, signal === "SIGKILL" ? 1000 : 1500];
+            // Each rank's GPU is a thread here, and there are more of them than cores: twice what is promised.
+            const [starting, noticing] = [loads ? 2000 : 0, signal === "SIGKILL" ? 2000 : 3000];
             assert.ok(took < starting + noticing, `${took} ms`);
             await noRemoteRanks();
           } finally {

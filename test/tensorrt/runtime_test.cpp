@@ -1,135 +1,10 @@
 // The whole way of a tensorrt engine on the host: weights are written, plans built of them, ranks loaded as
 // the runtime loads them, and requests served by the executor; only the networks run in interpreters, with
 // our plugins' own kernels. Against the same requests on the CPU backend.
-#include <unistd.h>
-
-#include <atomic>
-#include <chrono>
-#include <cmath>
-#include <filesystem>
-#include <functional>
-#include <thread>
-
-#include "backend/tensorrt/build_plans.h"
-#include "backend/tensorrt/rank_model.h"
-#include "executor_harness.h"
-#include "interpreted_tensorrt.h"
-#include "models.h"
-#include "random_model.h"
-#include "weights/build.h"
+#include "runtime_harness.h"
 
 namespace kraken::test {
 namespace {
-
-namespace fs = std::filesystem;
-using namespace std::chrono_literals;
-
-constexpr int kContext = 160, kStepTokens = 48, kBatch = 4;
-
-LocalExecutorConfig config_for(const ModelConfig& model, int block_tokens, int blocks) {
-  LocalExecutorConfig config;
-  config.vocab = model.vocab;
-  config.kv_block_tokens = block_tokens;
-  config.kv_blocks = blocks;
-  config.max_batch_size = kBatch;
-  config.max_sequence_length = kContext;
-  config.max_step_tokens = kStepTokens;
-  config.prefill_chunk = 20;
-  config.max_rows = kBatch + kStepTokens;
-  config.max_queue = 100;
-  return config;
-}
-
-CompileOptions options_for(const LocalExecutorConfig& config) {
-  CompileOptions options;
-  options.max_tokens = config.max_step_tokens;
-  options.max_sequences = config.max_batch_size;
-  options.max_rows = config.max_rows;
-  options.max_context = config.max_sequence_length;
-  options.kv_blocks = config.kv_blocks;
-  return options;
-}
-
-// What requests came to, in the order they were made; the last asks for the logits of every row.
-struct Answers {
-  std::vector<std::vector<int32_t>> tokens;
-  std::vector<float> logits;
-  uint64_t preemptions = 0;
-};
-
-Answers ask(Executor& executor, Log& log, int vocab) {
-  log.row_width = vocab;
-  std::vector<Request> requests;
-  for (const auto& [length, output] :
-       std::vector<std::pair<int, int>>{{60, 12}, {62, 9}, {58, 12}, {61, 10}, {1, 10}, {70, 3}}) {
-    Request request = plain(length, output);
-    for (size_t i = 0; i < request.prompt.size(); ++i)
-      request.prompt[i] =
-          static_cast<int32_t>((i * 7 + static_cast<size_t>(length)) % static_cast<size_t>(vocab));
-    requests.push_back(request);
-  }
-  requests.push_back(requests.front());
-  requests.back().kind = Request::Kind::Logits;
-  std::vector<RequestId> ids;
-  for (const Request& request : requests) ids.push_back(executor.enqueue(request));
-  Answers answers;
-  for (const RequestId id : ids) {
-    const Log::Sample sample = log.wait(id);
-    EXPECT_EQ(sample.last.error_message, "");
-    answers.tokens.push_back(sample.tokens);
-    answers.logits.insert(answers.logits.end(), sample.values.begin(), sample.values.end());
-  }
-  answers.preemptions = executor.stats().preemptions;
-  return answers;
-}
-
-Answers on_the_cpu(const RandomModel& model) {
-  const Graph graph = build_graph(model.config(), {0, 1, true});
-  const LocalExecutorConfig config = config_for(model.config(), cpu_backend().kv_block_tokens(), 12);
-  Log log;
-  LocalExecutor executor(config, {[&](Communicator& communicator) {
-                           return cpu_backend().compile(graph, model.rank_path(graph), communicator,
-                                                        options_for(config));
-                         }},
-                         log.sink());
-  return ask(executor, log, config.vocab);
-}
-
-class Directory {
- public:
-  Directory() : path_(fs::temp_directory_path() / ("kraken-runtime-" + std::to_string(getpid()))) {
-    fs::create_directories(path_);
-  }
-  ~Directory() { fs::remove_all(path_); }
-  std::string path() const { return path_; }
-
- private:
-  const fs::path path_;
-};
-
-// A rank that may fail instead of running a step, while the others are in it.
-class FailingModel final : public RankModel {
- public:
-  FailingModel(std::unique_ptr<RankModel> model, const std::atomic<bool>& fails)
-      : model_(std::move(model)), fails_(fails) {}
-  void prepare() override { model_->prepare(); }
-  void abort(int lost_rank) noexcept override { model_->abort(lost_rank); }
-  void step(const StepBatch& batch, float* logits) override {
-    if (fails_) {
-      std::this_thread::sleep_for(200ms);  // the others have come to their exchange
-      throw Error("ERR_BACKEND_FAILED", "this rank broke down");
-    }
-    model_->step(batch, logits);
-  }
-  void run_products(int tokens, float* logits) override { model_->run_products(tokens, logits); }
-  void read_weights() override { model_->read_weights(); }
-  RankMemory memory() const override { return model_->memory(); }
-  std::map<std::string, double> take_profile() override { return model_->take_profile(); }
-
- private:
-  const std::unique_ptr<RankModel> model_;
-  const std::atomic<bool>& fails_;
-};
 
 // What is counted on before the cache is made, for which plugins pad rows of odd head dimensions.
 TEST(TensorRtKvCache, TakesAsMuchAsIsCountedOn) {
@@ -151,48 +26,6 @@ TEST(TensorRtKvCache, TakesAsMuchAsIsCountedOn) {
   }
 }
 
-using Ask = std::function<Answers(Executor&, Log&, int vocab)>;
-
-Answers on_tensorrt(HostTensorRt& host, const RandomModel& model, int ranks, bool captured,
-                    const Ask& ask = test::ask, const std::atomic<bool>* last_fails = nullptr) {
-  const InterpretedTensorRt tensorrt(host);
-  const tensorrt::PluginsLibrary plugins = linked_plugins();
-  const LocalExecutorConfig config = config_for(model.config(), tensorrt::kBlockTokens, 3);
-  const Directory directory;
-  std::vector<Graph> graphs;
-  for (int rank = 0; rank < ranks; ++rank) {
-    graphs.push_back(build_graph(model.config(), {rank, ranks, true}));
-    fs::copy_file(model.rank_path(graphs.back()),
-                  directory.path() + "/rank" + std::to_string(rank) + ".weights");
-  }
-  PlanOptions plans;
-  plans.directory = directory.path();
-  plans.ranks = ranks;
-  plans.dtype = model.dtype();
-  plans.max_tokens = config.max_step_tokens;
-  plans.max_sequences = config.max_batch_size;
-  plans.max_rows = config.max_rows;
-  plans.max_context = config.max_sequence_length;
-  CompileOptions options = options_for(config);
-  options.dtype = model.dtype();
-  options.backend_config =
-      build_plans_for(tensorrt, plugins, model.config(), plans, [](double) { return true; });
-  std::vector<RankModelFactory> factories;
-  for (int rank = 0; rank < ranks; ++rank) {
-    factories.push_back([&, rank](Communicator& communicator) -> std::unique_ptr<RankModel> {
-      auto made = std::make_unique<tensorrt::TensorRtModel>(
-          tensorrt, plugins, graphs[static_cast<size_t>(rank)],
-          directory.path() + "/rank" + std::to_string(rank) + ".engine", communicator, options,
-          tensorrt::RankSettings{captured, ""});
-      if (last_fails == nullptr || rank + 1 < ranks) return made;
-      return std::make_unique<FailingModel>(std::move(made), *last_fails);
-    });
-  }
-  Log log;
-  LocalExecutor executor(config, std::move(factories), log.sink());
-  return ask(executor, log, config.vocab);
-}
-
 double relative_error(const std::vector<float>& got, const std::vector<float>& want) {
   if (got.size() != want.size() || want.empty()) return INFINITY;
   double error = 0, norm = 0;
@@ -203,31 +36,6 @@ double relative_error(const std::vector<float>& got, const std::vector<float>& w
   return std::isnan(error) ? INFINITY : std::sqrt(error / norm);
 }
 
-ModelConfig config_of(const std::string& name) {
-  ModelConfig config;
-  for (const Model& model : models()) {
-    if (model.name == name) config = model.config;
-  }
-  config.max_positions = kContext;
-  return config;
-}
-
-struct Case {
-  std::string model;
-  int ranks;
-  bool captured;
-  friend void PrintTo(const Case& c, std::ostream* out) { *out << c.model << " on " << c.ranks; }
-};
-
-class OnTheHost : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string why_not;
-    host = HostTensorRt::get(why_not);
-    if (host == nullptr) GTEST_SKIP() << why_not;
-  }
-  HostTensorRt* host = nullptr;
-};
 class TensorRtRuntime : public OnTheHost, public testing::WithParamInterface<Case> {};
 class TensorRtFailure : public OnTheHost, public testing::WithParamInterface<int> {};
 
@@ -264,13 +72,13 @@ INSTANTIATE_TEST_SUITE_P(OfTheLastOf, TensorRtFailure, testing::Values(2, 4),
 // Long before an exchange gives up a rank, after 10 s.
 TEST_P(TensorRtFailure, EndsTheOtherRanksAtOnce) {
   const RandomModel model(config_of("kraken4_biases"));
-  std::atomic<bool> fails = false;
+  Watch watch;
   std::chrono::steady_clock::duration took{};
   on_tensorrt(
       *host, model, GetParam(), true,
       [&](Executor& executor, Log& log, int) {
         EXPECT_EQ(log.wait(executor.enqueue(plain(10, 2))).last.error_message, "");
-        fails = true;
+        watch.fails = true;
         const auto from = std::chrono::steady_clock::now();
         const Log::Sample sample = log.wait(executor.enqueue(plain(10, 2)));
         took = std::chrono::steady_clock::now() - from;
@@ -278,7 +86,7 @@ TEST_P(TensorRtFailure, EndsTheOtherRanksAtOnce) {
         EXPECT_EQ(sample.last.error_message, "this rank broke down");
         return Answers{};
       },
-      &fails);
+      &watch);
   EXPECT_LT(took, 5s);
 }
 

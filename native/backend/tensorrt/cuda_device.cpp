@@ -71,6 +71,7 @@ class CudaDevice : public Device {
     check_cuda(cudaMemcpyAsync(pinned, device, bytes, cudaMemcpyDeviceToHost, stream_),
                "copying logits from " + name());
   }
+  void run(std::function<void(void*)> enqueue) override { enqueue(stream_); }
   void finish() override { check_cuda(cudaStreamSynchronize(stream_), "waiting for " + name()); }
 
   // Other ranks' threads allocate meanwhile, which a capture of all threads would forbid.

@@ -76,6 +76,9 @@ class Device {
   virtual Allocation allocate_pinned(size_t bytes) = 0;  // of the host, where copies need no detour
   virtual void copy_to_device(void* device, const void* pinned, size_t bytes) = 0;
   virtual void copy_to_host(void* pinned, const void* device, size_t bytes) = 0;
+  // enqueue(stream) enqueues work of its own on the device's CUDA stream; it may be called later, by
+  // finish().
+  virtual void run(std::function<void(void* stream)> enqueue) = 0;
   virtual void finish() = 0;
   virtual std::unique_ptr<CapturedWork> capture(const std::function<void()>& enqueue) = 0;
   virtual std::unique_ptr<Engine> load(std::span<const std::byte> plan) = 0;

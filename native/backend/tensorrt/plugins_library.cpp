@@ -78,7 +78,7 @@ void check_architecture(const PluginsLibrary& plugins, const DeviceInfo& device)
 }
 
 DeviceCommunicator make_communicator(const PluginsLibrary& plugins, Communicator& group, bool communication,
-                                     int64_t capacity, const std::string& algorithms) {
+                                     int64_t capacity, const std::string& algorithms, bool is_timed) {
   kraken_communicator_options options = {};
   options.struct_size = sizeof options;
   // Without communication a rank adds up its own ways, as if it were alone.
@@ -90,6 +90,7 @@ DeviceCommunicator make_communicator(const PluginsLibrary& plugins, Communicator
   options.is_lost = is_lost;
   options.context = &group;
   options.algorithms = algorithms.empty() ? nullptr : algorithms.c_str();
+  options.is_timed = is_timed ? 1 : 0;
   kraken_communicator* made = plugins.kraken_communicator_create(&options);
   if (made == nullptr && group.is_lost()) {
     throw Error("ERR_RANK_LOST",
@@ -108,6 +109,12 @@ void check_communicator(const PluginsLibrary& plugins, const kraken_communicator
   if (plugins.kraken_communicator_status(&communicator) == 0) return;
   throw Error("ERR_RANK_LOST",
               std::string("an exchange between the GPUs failed: ") + plugins.kraken_plugins_last_error());
+}
+
+CollectiveTimes collective_times(const PluginsLibrary& plugins, const kraken_communicator& communicator) {
+  kraken_exchange_times times = {};
+  plugins.kraken_communicator_times(&communicator, &times);
+  return {times.exposed, times.collective, times.hidden, times.exchanges};
 }
 
 // A row of the cache is whole vectors of 16 bytes (plugins/kernels/attention.h).

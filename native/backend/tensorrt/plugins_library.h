@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "backend/backend.h"
 #include "backend/tensorrt/device.h"
 #include "base/dtype.h"
 #include "comm/communicator.h"
@@ -23,7 +24,9 @@ namespace kraken::tensorrt {
   X(kraken_communicator_destroy)     \
   X(kraken_communicator_status)      \
   X(kraken_communicator_abort)       \
+  X(kraken_communicator_times)       \
   X(kraken_communicator_transport)   \
+  X(kraken_shortlists_enqueue)       \
   X(kraken_kv_cache_create)          \
   X(kraken_kv_cache_destroy)         \
   X(kraken_bind)                     \
@@ -47,10 +50,11 @@ using DeviceKvCache = std::unique_ptr<kraken_kv_cache, std::function<void(kraken
 
 // How ranks exchange sums on their devices; `group` brings them together while it is made,
 // by all ranks at once. `capacity`: bytes of the largest exchange; `algorithms`: empty, or a table
-// (plugins/kernels/algorithm.h). Throws ERR_COMMUNICATION: no peer access
-// and no NCCL, or NCCL does not start; ERR_RANK_LOST: a rank is gone meanwhile.
+// (plugins/kernels/algorithm.h); `is_timed`: whether collective_times() are wanted. Throws ERR_COMMUNICATION:
+// no peer access and no NCCL, or NCCL does not start; ERR_RANK_LOST: a rank is gone meanwhile.
 DeviceCommunicator make_communicator(const PluginsLibrary& plugins, Communicator& group, bool communication,
-                                     int64_t capacity, const std::string& algorithms);
+                                     int64_t capacity, const std::string& algorithms, bool is_timed);
+CollectiveTimes collective_times(const PluginsLibrary& plugins, const kraken_communicator& communicator);
 // Throws ERR_RANK_LOST when an exchange failed.
 void check_communicator(const PluginsLibrary& plugins, const kraken_communicator& communicator);
 

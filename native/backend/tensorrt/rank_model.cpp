@@ -25,6 +25,17 @@ std::string name_of(int rank, int device) {
   return "rank " + std::to_string(rank) + " on GPU " + std::to_string(device);
 }
 
+// visit(first, count) of rows that follow one another.
+template <typename Visit>
+void for_each_run(std::span<const int32_t> rows, Visit visit) {
+  for (size_t begin = 0; begin < rows.size();) {
+    size_t end = begin + 1;
+    while (end < rows.size() && rows[end] == rows[end - 1] + 1) ++end;
+    visit(static_cast<size_t>(rows[begin]), end - begin);
+    begin = end;
+  }
+}
+
 }  // namespace
 
 int64_t exchange_capacity(const Graph& graph, DType dtype, int64_t max_tokens) {
@@ -81,6 +92,7 @@ void TensorRtModel::prepare() {
   warm_up();
   if (settings_.capture) capture_decode();
   times_.clear();
+  before_serving_ = tensorrt::collective_times(plugins_, *communicator_);
 }
 
 // A rank that has no communicator yet, or waits on the host, learns it from its group.
@@ -121,23 +133,24 @@ void TensorRtModel::load() {
   const InputLayout largest(options_.max_tokens, options_.max_sequences, options_.max_rows, table_blocks_);
   const auto columns = static_cast<size_t>(graph_.vocab_size);
   const size_t logit_bytes = static_cast<size_t>(options_.max_rows) * columns * sizeof(float);
-  const size_t exchange = exchange_bytes(graph_, options_.dtype, facts_.limits.max_tokens);
+  const size_t shortlist_bytes = Shortlists::device_bytes(options_.max_rows, graph_.ranks);
+  const size_t buffers = largest.bytes + logit_bytes + shortlist_bytes +
+                         exchange_bytes(graph_, options_.dtype, facts_.limits.max_tokens);
   {
     const MappedFile plan(plan_file_);
     memory_.weights = plan.size();
-    check_memory(plan.size() + memory_.kv_cache + exchange + largest.bytes + logit_bytes,
-                 "weights, key/value cache and buffers");
+    check_memory(plan.size() + memory_.kv_cache + buffers, "weights, key/value cache and buffers");
     engine_ = device_->load({plan.data(), plan.size()});
     plan.release(0, plan.size());
   }
   activation_bytes_ =
       std::max(engine_->activation_bytes(Phase::Prefill), engine_->activation_bytes(Phase::Decode));
-  memory_.activations = activation_bytes_ + exchange + largest.bytes + logit_bytes;
+  memory_.activations = activation_bytes_ + buffers;
   check_memory(memory_.kv_cache + memory_.activations, "key/value cache, activations and buffers");
 
   communicator_ = make_communicator(plugins_, group_, graph_.communication,
                                     exchange_capacity(graph_, options_.dtype, facts_.limits.max_tokens),
-                                    settings_.algorithms);
+                                    settings_.algorithms, options_.profile);
   abortable_ = communicator_.get();
   kv_cache_ = make_kv_cache(plugins_, cache);
   activations_ = device_->allocate(activation_bytes_);
@@ -145,6 +158,8 @@ void TensorRtModel::load() {
   logits_ = device_->allocate(logit_bytes);
   pinned_inputs_ = device_->allocate_pinned(largest.bytes);
   pinned_logits_ = device_->allocate_pinned(logit_bytes);
+  shortlists_.emplace(*device_, plugins_, *communicator_, options_.max_rows, graph_.ranks);
+  whole_rows_.reserve(static_cast<size_t>(options_.max_rows));
   prefill_ = make_context(Phase::Prefill);
   device_->finish();
 }
@@ -247,16 +262,51 @@ void TensorRtModel::step(const StepBatch& batch, float* logits) {
     device_->copy_to_device(inputs_.get(), pinned_inputs_.get(), decode.layout.bytes);
     decode.work->launch();
   }
-  const size_t rows = batch.wanted_rows.size(), columns = static_cast<size_t>(graph_.vocab_size);
-  // Through pinned memory, since `logits` is not.
-  device_->copy_to_host(pinned_logits_.get(), logits_.get(), rows * columns * sizeof(float));
+  const auto rows = static_cast<int32_t>(batch.wanted_rows.size());
+  whole_rows_.clear();
+  for (int32_t row = 0; row < rows; ++row) {
+    if (batch.shortlists.empty() || batch.shortlists[static_cast<size_t>(row)].count == 0)
+      whole_rows_.push_back(row);
+  }
+  shortlists_->enqueue(batch.shortlists, logits_.get(), graph_.vocab_size);
+  copy_logits(whole_rows_);
   finish();
-  group_.gather_columns(reinterpret_cast<const float*>(pinned_logits_.get()), static_cast<int64_t>(rows),
-                        graph_.vocab_size, graph_.vocab_begin, logits, graph_.config.vocab);
+  gather_logits(whole_rows_, logits);
+  shortlists_->collect(graph_.vocab_begin);
   if (options_.profile) {
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - from;
     times_[graph == decode_.end() ? "step" : "captured step"] += elapsed.count();
   }
+}
+
+ShardShortlist TensorRtModel::shortlist(int32_t row) const {
+  return shortlists_->of_row(row);
+}
+
+void TensorRtModel::fetch_logits(std::span<const int32_t> rows, float* logits) {
+  copy_logits(rows);
+  finish();
+  gather_logits(rows, logits);
+}
+
+// Through pinned memory, since `logits` is not.
+void TensorRtModel::copy_logits(std::span<const int32_t> rows) {
+  const size_t row_bytes = static_cast<size_t>(graph_.vocab_size) * sizeof(float);
+  for_each_run(rows, [&](size_t first, size_t count) {
+    device_->copy_to_host(pinned_logits_.get() + first * row_bytes, logits_.get() + first * row_bytes,
+                          count * row_bytes);
+  });
+}
+
+void TensorRtModel::gather_logits(std::span<const int32_t> rows, float* logits) {
+  const auto* own = reinterpret_cast<const float*>(pinned_logits_.get());
+  const auto gather = [&](size_t first, size_t count) {
+    const auto row = static_cast<int64_t>(first);
+    group_.gather_columns(own + row * graph_.vocab_size, static_cast<int64_t>(count), graph_.vocab_size,
+                          graph_.vocab_begin, logits + row * graph_.config.vocab, graph_.config.vocab);
+  };
+  if (rows.empty()) return gather(0, 0);  // that all ranks have come is still of use
+  for_each_run(rows, gather);
 }
 
 // TensorRT loads kernels lazily, and a context has work to do when it first sees a shape: done here, and not
@@ -273,7 +323,11 @@ void TensorRtModel::warm_up() {
     std::iota(blocks.begin(), blocks.end(), 0);
     const StepBatch::Sequence sequence{0, tokens, 0, blocks};
     const int32_t last = tokens - 1;
-    run_together([&] { run_plain({ids, positions, {&sequence, 1}, {&last, 1}}); });
+    const ShortlistRequest request{kMaxShortlist, true};
+    run_together([&] {
+      run_plain({ids, positions, {&sequence, 1}, {&last, 1}});
+      shortlists_->enqueue({&request, 1}, logits_.get(), graph_.vocab_size);
+    });
   }
 }
 
@@ -316,6 +370,13 @@ RankMemory TensorRtModel::memory() const {
 
 std::map<std::string, double> TensorRtModel::take_profile() {
   return std::exchange(times_, {});
+}
+
+CollectiveTimes TensorRtModel::collective_times() const {
+  const CollectiveTimes all = tensorrt::collective_times(plugins_, *communicator_);
+  const CollectiveTimes& before = before_serving_;
+  return {all.exposed - before.exposed, all.collective - before.collective, all.hidden - before.hidden,
+          all.exchanges - before.exchanges};
 }
 
 }  // namespace kraken::tensorrt

@@ -7,12 +7,15 @@
 // batch: every change of the batch would meet a size that is still to be captured, in tens of milliseconds
 // and with memory of its own. A few buckets are all captured when the engine is loaded. Every other step is
 // enqueued as it is, with the prefill profile.
+//
+// Logits stay on the device where a row's shortlist will do (shortlists.h).
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +23,7 @@
 #include "backend/tensorrt/device.h"
 #include "backend/tensorrt/engine_facts.h"
 #include "backend/tensorrt/plugins_library.h"
+#include "backend/tensorrt/shortlists.h"
 #include "backend/tensorrt/step_inputs.h"
 
 namespace kraken::tensorrt {
@@ -56,10 +60,14 @@ class TensorRtModel final : public RankModel {
   void prepare() override;
   void abort(int lost_rank) noexcept override;
   void step(const StepBatch& batch, float* logits) override;
+  bool offers_shortlists() const override { return true; }
+  ShardShortlist shortlist(int32_t row) const override;
+  void fetch_logits(std::span<const int32_t> rows, float* logits) override;
   void run_products(int tokens, float* logits) override;
   void read_weights() override;
   RankMemory memory() const override;
   std::map<std::string, double> take_profile() override;
+  CollectiveTimes collective_times() const override;
 
  private:
   // A decode step of one size, captured.
@@ -79,6 +87,9 @@ class TensorRtModel final : public RankModel {
   std::unique_ptr<Context> make_context(Phase phase);
   void bind(Context& context, const InputLayout& layout);
   void run_plain(const StepBatch& batch);
+  // Rows of the last step's logits, each to the place of its number; behind finish() they can be gathered.
+  void copy_logits(std::span<const int32_t> rows);
+  void gather_logits(std::span<const int32_t> rows, float* logits);
   void warm_up();
   void capture_decode();
   // Runs what meets the other ranks' kernels while no rank does anything else: on a shared GPU, allocating
@@ -100,6 +111,7 @@ class TensorRtModel final : public RankModel {
   int device_index_ = 0;
   RankMemory memory_;
   std::map<std::string, double> times_;
+  CollectiveTimes before_serving_;
 
   // Destroyed from the last to the first: contexts before the engine, the cache and the communicator.
   std::unique_ptr<Device> device_;
@@ -108,6 +120,8 @@ class TensorRtModel final : public RankModel {
   std::atomic<kraken_communicator*> abortable_ = nullptr;
   DeviceKvCache kv_cache_;
   Allocation activations_, inputs_, logits_, pinned_inputs_, pinned_logits_;
+  std::optional<Shortlists> shortlists_;
+  std::vector<int32_t> whole_rows_;  // of the step: whose logits are wanted
   size_t activation_bytes_ = 0;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Context> prefill_;

@@ -94,6 +94,13 @@ inline unsigned int __float_as_uint(float value) {
   std::memcpy(&bits, &value, sizeof bits);
   return bits;
 }
+// Rounded to nearest, never fused: the sources that use them are compiled with -ffp-contract=off.
+inline float __fadd_rn(float a, float b) {
+  return a + b;
+}
+inline float __fmul_rn(float a, float b) {
+  return a * b;
+}
 inline float rsqrtf(float x) {
   return 1.0f / std::sqrt(x);
 }

@@ -40,6 +40,7 @@ struct State {
   Counters counts;
   int64_t allocations_left = -1;
   int devices = 1, lost_peer = -1;
+  uint64_t steps = 0;
   bool peer_access = true;
   Graph* capturing = nullptr;
 };
@@ -104,6 +105,7 @@ void run(uint64_t seed) {
     }
     if (busy.empty()) return;
     Stream* stream = busy[random() % busy.size()];
+    ++state().steps;
     if (step(stream->queue.front())) {
       stream->queue.pop_front();
       idle = 0;
@@ -111,6 +113,10 @@ void run(uint64_t seed) {
       throw std::runtime_error("no stream can go on");
     }
   }
+}
+
+uint64_t now() {
+  return state().steps;
 }
 
 void begin_capture() {

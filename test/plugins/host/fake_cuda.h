@@ -19,6 +19,9 @@ using WorkFactory = std::function<Work()>;
 // Seen by the stand-in for NCCL, which is a library of its own.
 __attribute__((visibility("default"))) void enqueue(cudaStream_t stream, WorkFactory factory);
 
+// How many steps were made so far: the clock of timed exchanges.
+uint64_t now();
+
 // Executes everything that was enqueued. Throws std::runtime_error when nothing can go on.
 void run(uint64_t seed);
 

@@ -1,5 +1,6 @@
 // The kernels' launchers over fake_cuda: the same arithmetic in double, float32 tensors only, and the same
 // rules about who waits for whom (kernels/peer_buffers.h). Their real bodies have tests of their own.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -9,6 +10,7 @@
 #include "kernels/all_reduce.h"
 #include "kernels/join_norm.h"
 #include "kernels/norm.h"
+#include "kernels/shortlist.h"
 
 namespace kraken::kernels {
 namespace {
@@ -126,11 +128,19 @@ cudaError_t join_norm_peers(const NormSpec& spec, const void* a, const void* x, 
                             void* out, cudaStream_t stream) {
   const PeerBuffers peers = group;
   enqueue(stream, [=] {
-    return [=, number = uint32_t{0}]() mutable {
+    return [=, number = uint32_t{0}, begin = uint64_t{0}]() mutable {
       Flags* flags = peers.flags[peers.rank];
-      if (number == 0) number = ++flags->joins;
+      if (number == 0) {
+        number = ++flags->joins;
+        begin = fake_cuda::now();
+      }
       for (int32_t peer = 0; peer < peers.ranks; ++peer) {
         if (flags->announced[peer] < number) return false;
+      }
+      if (peers.times != nullptr) {
+        peers.times->exposed += fake_cuda::now() - begin;
+        peers.times->collective += fake_cuda::now() - begin;
+        ++peers.times->exchanges;
       }
       const int64_t size = spec.tokens * spec.width;
       normalise_rows(spec, floats(out), [&](int64_t row, int32_t i) {
@@ -153,6 +163,42 @@ cudaError_t join_add(DType, int64_t count, const void* x, const void* sum, void*
     };
   });
   return cudaSuccess;
+}
+
+cudaError_t stamp(uint64_t* moment, cudaStream_t stream) {
+  enqueue(stream, [=] {
+    return [=] {
+      *moment = fake_cuda::now();
+      return true;
+    };
+  });
+  return cudaSuccess;
+}
+
+cudaError_t account(const ExchangeMoments* moments, bool is_blocking, ExchangeTimes* times,
+                    cudaStream_t stream) {
+  enqueue(stream, [=] {
+    return [=] {
+      const uint64_t joined = is_blocking ? moments->started : moments->joined;
+      const uint64_t waited = moments->arrived > joined ? moments->arrived - joined : 0;
+      times->exposed += waited;
+      const uint64_t took = moments->arrived - std::min(moments->started, joined);
+      times->collective += took;
+      times->hidden += took - waited;
+      ++times->exchanges;
+      return true;
+    };
+  });
+  return cudaSuccess;
+}
+
+// Tests of their own have the real bodies.
+cudaError_t row_maxima(const float*, int32_t, int32_t, int32_t, int32_t, float*, cudaStream_t) {
+  return cudaErrorNotSupported;
+}
+cudaError_t shortlist(const float*, int32_t, int32_t, const ShortlistRequest*, const float*, int32_t, int32_t,
+                      void*, cudaStream_t) {
+  return cudaErrorNotSupported;
 }
 
 cudaError_t all_reduce(const AllReduceSpec& spec, const PeerBuffers& group, cudaStream_t stream) {
