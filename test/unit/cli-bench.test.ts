@@ -100,10 +100,7 @@ describe("the command line", () => {
     ["latency --output-tokens 1", /--output-tokens must be an integer from 2/],
     ["throughput --rate 0", /It must be over 0, or inf/],
     ["throughput --context 1,2", /bench throughput takes one --context/],
-    [
-      "throughput --hosts a,b --link 1Gbit,1ms",
-      /--link must be left out: hosts have a link of their own/,
-    ],
+    ["throughput --hosts a,b --link 1Gbit,1ms", /--link must be left out: hosts have a link of their own/],
     ["throughput --hosts a,b --ranks 4", /--ranks must be 2, as many as/],
     ["throughput --launch-agent rsh", /--launch-agent.* is of use only with/],
     ["throughput --goodput speed:3", /--goodput must be milliseconds after ttft, tpot, e2el/],
