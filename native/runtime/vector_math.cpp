@@ -5,15 +5,10 @@
 #include <cmath>
 #include <limits>
 
-// One version for each vector width, chosen when the library is loaded. Sums are added up in 16 lanes
-// whatever the width and products are not fused (CMakeLists.txt), so all versions give the same bits.
-// Sanitizers start too late for such a choice.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define KRAKEN_EVERY_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define KRAKEN_EVERY_WIDTH
-#endif
+#include "base/every_width.h"
+
+// Sums are added up in 16 lanes whatever the vector width and products are not fused (CMakeLists.txt), so all
+// versions give the same bits.
 
 namespace kraken {
 namespace {

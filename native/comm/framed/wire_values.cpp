@@ -4,14 +4,7 @@
 #include <bit>
 #include <cstring>
 
-// One version for each vector width, as in runtime/vector_math.cpp: bytes are moved on the cores that
-// compute.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define KRAKEN_EVERY_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define KRAKEN_EVERY_WIDTH
-#endif
+#include "base/every_width.h"  // bytes are moved on the cores that compute
 
 namespace kraken {
 namespace {
