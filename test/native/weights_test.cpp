@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "model/graph.h"
 #include "model_configs.h"
+#include "model_json.h"
 #include "weights/build.h"
 #include "weights/int8_rows.h"
 #include "weights/rank_file.h"
@@ -162,23 +163,7 @@ std::string random_tensors(const ModelConfig& config) {
 }
 
 std::string config_json(const ModelConfig& config) {
-  return Json{{"architecture", config.architecture == Architecture::Kraken ? "kraken" : "gpt"},
-              {"ways", config.ways},
-              {"conjunctionBias", config.bias.conjunction},
-              {"layers", config.layers},
-              {"hiddenSize", config.width},
-              {"heads", config.heads},
-              {"kvHeads", config.kv_heads},
-              {"headDim", config.head_dim},
-              {"ffnSize", config.ffn},
-              {"vocabSize", config.vocab},
-              {"maxPositions", config.max_positions},
-              {"norm", {{"kind", "layer"}, {"eps", 1e-5}, {"bias", true}}},
-              {"activation", "gelu_tanh"},
-              {"positions", {{"kind", "learned"}}},
-              {"bias", {{"qkv", true}, {"attnProj", true}, {"mlp", true}, {"head", false}}},
-              {"tiedHead", true}}
-      .dump();
+  return test::model_json(config).dump();
 }
 
 TEST_F(WeightsTest, ShardsOfTwoRanksAreTheHalvesOfOne) {

@@ -7,67 +7,12 @@
 #include <utility>
 
 #include "base/error.h"
+#include "model_json.h"
 
 namespace kraken::test {
 namespace {
 
 using Json = nlohmann::json;
-
-const char* name_of(Architecture architecture) {
-  switch (architecture) {
-    case Architecture::Kraken:
-      return "kraken";
-    case Architecture::Gpt:
-      return "gpt";
-    case Architecture::Parallel:
-      return "parallel";
-    case Architecture::Ladder:
-      return "ladder";
-  }
-  return "";
-}
-
-const char* name_of(Activation activation) {
-  return activation == Activation::SwiGlu    ? "swiglu"
-         : activation == Activation::GeluErf ? "gelu_erf"
-                                             : "gelu_tanh";
-}
-
-// As parse_model_config() reads it.
-Json json_of(const ModelConfig& config) {
-  Json positions = {{"kind", "learned"}};
-  if (!config.learned_positions) {
-    positions = {{"kind", "rotary"},
-                 {"dims", config.rotary.dims},
-                 {"base", config.rotary.base},
-                 {"interleaved", config.rotary.interleaved}};
-    if (!config.rotary.frequency_scale.empty()) positions["frequencyScale"] = config.rotary.frequency_scale;
-  }
-  return {{"architecture", name_of(config.architecture)},
-          {"ways", config.ways},
-          {"layers", config.layers},
-          {"hiddenSize", config.width},
-          {"heads", config.heads},
-          {"kvHeads", config.kv_heads},
-          {"headDim", config.head_dim},
-          {"ffnSize", config.ffn},
-          {"vocabSize", config.vocab},
-          {"maxPositions", config.max_positions},
-          {"norm",
-           {{"kind", config.norm.kind == NormKind::Rms ? "rms" : "layer"},
-            {"eps", config.norm.eps},
-            {"bias", config.norm.bias}}},
-          {"activation", name_of(config.activation)},
-          {"positions", positions},
-          {"bias",
-           {{"qkv", config.bias.qkv},
-            {"attnProj", config.bias.attn_proj},
-            {"mlp", config.bias.mlp},
-            {"head", config.bias.head}}},
-          {"conjunctionBias", config.bias.conjunction},
-          {"separateNorms", config.separate_norms},
-          {"tiedHead", config.tied_head}};
-}
 
 size_t bytes_of(const WeightSpec& weight, DType dtype) {
   const auto count =
@@ -89,7 +34,7 @@ void InterpretedPlan::Weights::add(const std::string& name, DType dtype, std::sp
 std::vector<std::byte> write_plan(const tensorrt::PlanRequest& request) {
   const Graph& graph = *request.graph;
   const tensorrt::StepLimits& limits = request.limits;
-  Json head = {{"model", json_of(graph.config)},
+  Json head = {{"model", model_json(graph.config)},
                {"rank", graph.rank},
                {"ranks", graph.ranks},
                {"communication", graph.communication},
