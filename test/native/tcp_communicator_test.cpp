@@ -3,8 +3,11 @@
 
 #include <sys/socket.h>
 
+#include <barrier>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 
 #include "base/error.h"
 #include "comm/tcp/socket.h"
@@ -99,6 +102,67 @@ TEST(TcpCommunicator, AClosedConnectionEndsThePresentWaitAtOnce) {
   EXPECT_LE(steady_clock::now() - from, 550ms);
   closer.join();
   EXPECT_TRUE(contains(failure, "ERR_RANK_LOST") && contains(failure, half.name)) << failure;
+}
+
+// The kernel says when it came: with beats this far apart, nobody has looked before.
+TEST(TcpCommunicator, AnExchangeEndsWhenItsPartsComeWheneverTheyAreTaken) {
+#ifndef __linux__
+  GTEST_SKIP() << "needs Linux, whose sockets say when something came";
+#endif
+  FramedGroup group = make_tcp_group(2, {.beat = 60s});
+  test::on_all_ranks(group, [&](Communicator& c) {
+    const std::vector<float> values(20'000, 1.0f);
+    const float* part = values.data();
+    const auto from = steady_clock::now();
+    const Ticket ticket = c.start({&part, 1}, 1, 20'000);
+    std::this_thread::sleep_for(600ms);
+    const Exchanged exchanged = c.wait(ticket);
+    EXPECT_EQ(test::sum_at(exchanged.sum, 19'999), 2.0f);
+    const std::chrono::nanoseconds collective(c.collective_nanoseconds()), exposed(c.exposed_nanoseconds());
+    EXPECT_LE(collective, 300ms);
+    EXPECT_LE(exposed, 300ms);
+    EXPECT_GE(steady_clock::now() - from, 600ms);
+  });
+}
+
+// … and between two ranks the communication thread sleeps meanwhile: all is done by who starts and waits.
+TEST(TcpCommunicator, NobodyIsWokenForWhatIsFetched) {
+#ifndef __linux__
+  GTEST_SKIP() << "needs Linux, which counts how often a thread sleeps";
+#endif
+  constexpr int kExchanges = 200;
+  FramedGroup group = make_tcp_group(2, {.beat = 60s});
+  const auto wake_ups = [] {
+    uint64_t all = 0;
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+      std::ifstream name(task.path() / "comm"), status(task.path() / "status");
+      std::string text, line;
+      std::getline(name, text);
+      while (text == "kraken-comm" && std::getline(status, line)) {
+        const std::string label = "voluntary_ctxt_switches:";
+        if (line.starts_with(label)) all += std::stoull(line.substr(label.size()));
+      }
+    }
+    return all;
+  };
+  std::barrier together(2);
+  uint64_t before = 0, after = 0;
+  test::on_all_ranks(group, [&](Communicator& c) {
+    const std::vector<float> values(10'000, 1.0f);
+    const float* part = values.data();
+    c.barrier();
+    together.arrive_and_wait();
+    if (c.rank() == 0) before = wake_ups();
+    for (int i = 0; i < kExchanges; ++i) {
+      const Ticket ticket = c.start({&part, 1}, 1, 10'000);
+      together.arrive_and_wait();  // both have sent
+      std::this_thread::sleep_for(200us);
+      c.wait(ticket);
+    }
+    together.arrive_and_wait();
+    if (c.rank() == 0) after = wake_ups();
+  });
+  EXPECT_LT(after - before, kExchanges / 2);
 }
 
 TEST(TcpCommunicator, WhatCannotBeEndsTheGroup) {

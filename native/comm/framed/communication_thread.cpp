@@ -32,9 +32,10 @@ void FramedCommunicator::for_each_connection(const Action& action) {
 
 void FramedCommunicator::run() noexcept {
   pthread_setname_np(pthread_self(), "kraken-comm");
+  std::unique_lock connections(connections_mutex_);
   int lost_rank = rank_;
   try {
-    while (turn()) {
+    while (turn(connections)) {
     }
   } catch (const std::exception& error) {
     lost_rank = at_;
@@ -47,15 +48,16 @@ void FramedCommunicator::run() noexcept {
     reason = reason_;
   }
   if (!reason.empty()) options_.on_lost(lost_rank);  // first: its waits are to end as soon as ours
+  over_ = true;
   try {
     take_orders();  // what was posted before abort() is sent
-    say_farewell(reason.empty() ? FrameKind::Left : FrameKind::Aborted, reason);
+    say_farewell(reason.empty() ? FrameKind::Left : FrameKind::Aborted, reason, connections);
   } catch (const std::exception&) {  // they will see the end of the connection
   }
   for_each_connection([](Connection& connection) { connection.close(); });
 }
 
-bool FramedCommunicator::turn() {
+bool FramedCommunicator::turn(std::unique_lock<std::mutex>& connections) {
   take_orders();
   {
     std::lock_guard lock(mutex_);
@@ -63,9 +65,47 @@ bool FramedCommunicator::turn() {
     if (leaving_ && orders_.empty() && sent_ == started_) return false;
   }
   for_each_connection([](Connection& connection) { connection.send_some(); });
-  listen();
+  listen(connections);
   if (Clock::now() >= next_beat_) beat();
   return true;
+}
+
+template <typename Turn>
+void FramedCommunicator::take_turn(std::unique_lock<std::mutex> connections, const Turn& turn) noexcept {
+  if (over_ || failure_) return;
+  try {
+    turn();
+    advance();
+    for_each_connection([this](Connection& connection) { choose_when_to_wake(connection); });
+  } catch (...) {
+    failure_ = std::current_exception();
+  }
+  const bool failed = failure_ != nullptr;
+  connections.unlock();
+  if (failed) wake();
+}
+
+void FramedCommunicator::send_now() {
+  if (alone()) return;
+  std::unique_lock connections(connections_mutex_, std::defer_lock);
+  // Whoever has them may have looked for orders already.
+  if (!transport_->shared() || !connections.try_lock()) return wake();
+  bool unsent = false;
+  take_turn(std::move(connections), [&] {
+    take_orders();
+    for_each_connection([&](Connection& connection) {
+      connection.send_some();
+      unsent = unsent || connection.unsent();
+    });
+  });
+  if (unsent) wake();
+}
+
+void FramedCommunicator::receive_now() {
+  if (alone() || !transport_->shared()) return;
+  // That one is closed wakes the communication thread in any case.
+  take_turn(std::unique_lock(connections_mutex_),
+            [&] { for_each_connection([&](Connection& from) { from.receive_some(*this); }); });
 }
 
 void FramedCommunicator::take_orders() {
@@ -104,8 +144,7 @@ void FramedCommunicator::advance() {
     for_each_connection([&](Connection& to) { to.queue(FrameKind::Sum, reduced_, reduced.sum()); });
   }
   for (; finished_ < reduced_ && (size_ <= 2 || came(&Peer::sums, finished_)); ++finished_) {
-    const auto took = Clock::now() - exchange(finished_).began();
-    collective_ += static_cast<uint64_t>(std::chrono::nanoseconds(took).count());
+    collective_ += static_cast<uint64_t>(std::chrono::nanoseconds(exchange(finished_).took()).count());
     ++exchanges_;
     {
       std::lock_guard lock(mutex_);
@@ -139,9 +178,20 @@ Urgency FramedCommunicator::urgency() const {
   return Urgency::Idle;
 }
 
-void FramedCommunicator::listen() {
-  for_each_connection([this](Connection& connection) { connection.wake_after(due_from(connection.rank())); });
-  for (const int rank : transport_->wait(next_beat_, urgency())) receive_from(rank);
+// Among more than two ranks, others wait for this one's share of the sum before anybody here does.
+void FramedCommunicator::choose_when_to_wake(Connection& connection) {
+  if (size_ == 2 && waiting_ == 0 && receiving_ == 0) {
+    connection.wake_when_filling();
+  } else {
+    connection.wake_after(due_from(connection.rank()));
+  }
+}
+
+void FramedCommunicator::listen(std::unique_lock<std::mutex>& connections) {
+  for_each_connection([this](Connection& connection) { choose_when_to_wake(connection); });
+  const std::vector<int> ready = transport_->wait(next_beat_, urgency(), connections);
+  if (failure_) std::rethrow_exception(failure_);
+  for (const int rank : ready) receive_from(rank);
   advance();
 }
 
@@ -195,7 +245,8 @@ void FramedCommunicator::beat() {
 }
 
 // Waits for the others to end, too, for a while: until then, what was sent last may not have come.
-void FramedCommunicator::say_farewell(FrameKind kind, const std::string& reason) {
+void FramedCommunicator::say_farewell(FrameKind kind, const std::string& reason,
+                                      std::unique_lock<std::mutex>& connections) {
   const auto until = Clock::now() + kLastWords;
   for_each_connection([&](Connection& connection) {
     connection.queue_owned(kind, 0, std::vector<uint8_t>(reason.begin(), reason.end()));
@@ -214,7 +265,7 @@ void FramedCommunicator::say_farewell(FrameKind kind, const std::string& reason)
       }
       all = all && ended;
     });
-    if (!all) transport_->wait(until, Urgency::Hidden);
+    if (!all) transport_->wait(until, Urgency::Hidden, connections);
   }
 }
 
@@ -246,11 +297,15 @@ void FramedCommunicator::complete(int rank, const FrameHeader& header) {
   if (header.bytes == 0 && (header.kind == FrameKind::Part || header.kind == FrameKind::Sum)) {
     place(rank, header);  // an empty share
   }
+  if (header.kind == FrameKind::Part || header.kind == FrameKind::Sum) {
+    exchange(header.number).came(transport_->to(rank)->came());
+  }
   if (header.kind == FrameKind::Sum) exchange(header.number).sum_came(rank);
   std::vector<uint8_t> message;
   if (header.kind == FrameKind::Message || header.kind == FrameKind::Record) message.swap(incoming_[index]);
   const auto count = [&](uint64_t& counter) {
-    if (header.number != counter++) garbled(rank);
+    if (header.number != counter) garbled(rank);
+    ++counter;
   };
   {
     std::lock_guard lock(mutex_);

@@ -1,8 +1,9 @@
-// One connection to another rank, as the communication thread sees it: frames in both directions, without
-// ever blocking. Payloads are sent from where they lie and received where they are wanted. What carries them
-// is the matter of tcp/ and mpi/.
+// One connection to another rank, as whoever moves frames over it sees it: in both directions, without ever
+// blocking, one thread at a time. Payloads are sent from where they lie and received where they are wanted.
+// What carries them is the matter of tcp/ and mpi/.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <span>
@@ -67,12 +68,17 @@ class Connection {
   // frames, all of the next one, whose payload is `due` bytes if it is known; not for every packet. Where
   // less comes than is due, whoever waits must look by himself in the end. Of use only where something wakes.
   virtual void wake_after(size_t /*due*/) {}
+  // While nobody waits, and who will does look by himself: not before what comes must be taken off.
+  virtual void wake_when_filling() {}
   // Says that this rank lives, unless something else has said so since the last time.
   virtual void beat() = 0;
   // Sends what is unsent and then ends this side; drops what comes. True: the other side has ended, too.
   virtual bool finish() = 0;
 
   virtual void close() = 0;
+
+  // When the last of what receive_some() has passed on came.
+  virtual std::chrono::steady_clock::time_point came() const { return std::chrono::steady_clock::now(); }
 
   // Since the last call.
   bool take_heard() { return std::exchange(heard_, false); }

@@ -5,6 +5,16 @@
 #include "base/error.h"
 
 namespace kraken {
+namespace {
+
+// Room for `size` elements. A buffer that has been larger is not filled again.
+template <typename T>
+T* grow(std::vector<T>& buffer, size_t size) {
+  if (buffer.size() < size) buffer.resize(size);
+  return buffer.data();
+}
+
+}  // namespace
 
 Exchange::Exchange(int rank, int ranks, WireFormat format)
     : rank_(rank), ranks_(ranks), format_(format), received_(static_cast<size_t>(ranks)) {}
@@ -24,15 +34,15 @@ void Exchange::Terms::add(WireFormat format, const uint8_t* wire) {
 }
 
 void Exchange::begin(std::span<const float* const> parts, int64_t rows, int64_t width) {
-  began_ = std::chrono::steady_clock::now();
+  began_ = Clock::now();
   count_ = rows * width;
-  own_.resize(bytes(count_));
+  grow(own_, bytes(count_));
   sum_.clear();
   join_.clear();
   if (shared()) {
     // Now, as another rank's share may come before this rank adds up its own.
-    total_.resize(static_cast<size_t>(count_));
-    total_wire_.resize(bytes(share(rank_)));
+    grow(total_, static_cast<size_t>(count_));
+    grow(total_wire_, bytes(share(rank_)));
     sum_.float32.push_back(total_.data());
     join_.float32.push_back(total_.data());
   } else {
@@ -46,21 +56,20 @@ std::span<const uint8_t> Exchange::part_for(int rank) const {
 }
 
 std::span<const uint8_t> Exchange::sum() const {
-  return total_wire_;
+  return std::span(total_wire_).first(bytes(share(rank_)));
 }
 
 // May come before begin(): reduce() sees whether it was as much as it must be.
 uint8_t* Exchange::place_part(int rank, uint32_t size) {
-  std::vector<uint8_t>& part = received_[static_cast<size_t>(rank)].part;
-  part.resize(size);
-  return part.data();
+  Received& received = received_[static_cast<size_t>(rank)];
+  received.part_bytes = size;
+  return grow(received.part, size);
 }
 
 uint8_t* Exchange::place_sum(int rank, uint32_t size) {
   std::vector<uint8_t>& sum = received_[static_cast<size_t>(rank)].sum;
   check_bytes(rank, size, share(rank));
-  sum.resize(size);
-  return sum.data();
+  return grow(sum, size);
 }
 
 void Exchange::sum_came(int rank) {
@@ -71,9 +80,9 @@ void Exchange::sum_came(int rank) {
 void Exchange::reduce() {
   std::vector<const uint8_t*> wires;
   for (int rank = 0; rank < ranks_; ++rank) {
-    const std::vector<uint8_t>& part = received_[static_cast<size_t>(rank)].part;
-    if (rank != rank_) check_bytes(rank, part.size(), share(rank_));
-    wires.push_back(rank == rank_ ? part_for(rank_).data() : part.data());
+    const Received& received = received_[static_cast<size_t>(rank)];
+    if (rank != rank_) check_bytes(rank, received.part_bytes, share(rank_));
+    wires.push_back(rank == rank_ ? part_for(rank_).data() : received.part.data());
   }
   if (shared()) {
     add_from_wires(format_, wires, share(rank_), total_.data() + at(rank_), total_wire_.data());

@@ -6,9 +6,10 @@
 // of 2·(ranks − 1), and every value is rounded twice instead of at every hop. What becomes of an element
 // depends neither on its place nor on how many there are.
 //
-// The compute thread calls begin() and result(), the communication thread the rest.
+// The compute thread calls begin() and result(), whoever moves frames the rest.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <span>
@@ -21,7 +22,7 @@ namespace kraken {
 
 class Exchange {
  public:
-  using Time = std::chrono::steady_clock::time_point;
+  using Clock = std::chrono::steady_clock;
 
   Exchange(int rank, int ranks, WireFormat format);
 
@@ -29,7 +30,6 @@ class Exchange {
   void begin(std::span<const float* const> parts, int64_t rows, int64_t width);
   // Once every part and sum has come.
   Exchanged result() const { return {sum_.view(), join_.view()}; }
-  Time began() const { return began_; }
 
   // What goes to another rank first, and to every other one after reduce().
   std::span<const uint8_t> part_for(int rank) const;
@@ -40,6 +40,10 @@ class Exchange {
   uint8_t* place_part(int rank, uint32_t bytes);
   uint8_t* place_sum(int rank, uint32_t bytes);
   void sum_came(int rank);
+  // When a part or sum came, which may be long before anybody looked …
+  void came(Clock::time_point at) { last_came_ = std::max(last_came_, at); }
+  // … and how long after begin() the last one did.
+  Clock::duration took() const { return std::max(last_came_ - began_, Clock::duration::zero()); }
   // How much of each that is.
   size_t part_bytes() const { return bytes(share(rank_)); }
   size_t sum_bytes(int rank) const { return bytes(share(rank)); }
@@ -57,6 +61,7 @@ class Exchange {
   // As they come from another rank.
   struct Received {
     std::vector<uint8_t> part, sum;
+    size_t part_bytes = 0;
   };
   // The elements a rank adds up: [first(rank), first(rank + 1)). Of two ranks, each adds up all.
   int64_t first(int rank) const { return count_ * rank / ranks_; }
@@ -69,8 +74,9 @@ class Exchange {
   const int rank_, ranks_;
   const WireFormat format_;
   int64_t count_ = 0;
-  Time began_;
+  Clock::time_point began_, last_came_;
 
+  // Each at least as long as it says.
   std::vector<uint8_t> own_;         // [count] for the wire
   std::vector<Received> received_;   // [ranks]
   std::vector<float> total_;         // [count]; not between two ranks

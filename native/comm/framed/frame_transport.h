@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <mutex>
 #include <vector>
 
 #include "comm/framed/connection.h"
@@ -25,9 +26,13 @@ class FrameTransport {
   // Whether payloads of all that were dropped may be freed.
   virtual bool settled() const { return true; }
 
+  // Whether any thread may use the connections, one at a time.
+  virtual bool shared() const { return false; }
+
   // Returns the ranks whose connections may have something, when there are any, when wake() was called or at
-  // `until`. Throws ERR_RANK_LOST.
-  virtual std::vector<int> wait(std::chrono::steady_clock::time_point until, Urgency urgency) = 0;
+  // `until`. A shared transport unlocks `connections` while it sleeps. Throws ERR_RANK_LOST.
+  virtual std::vector<int> wait(std::chrono::steady_clock::time_point until, Urgency urgency,
+                                std::unique_lock<std::mutex>& connections) = 0;
   // Ends the present or the next wait(). Any thread.
   virtual void wake() = 0;
 };

@@ -63,6 +63,22 @@ void FramedCommunicator::order(int rank, FrameKind kind, uint64_t number, std::v
   if (reason_.empty()) orders_.push_back({rank, kind, number, std::move(payload)});
 }
 
+// What has come already may not have woken anybody. Once this thread counts, what comes does.
+template <typename Over>
+void FramedCommunicator::sleep_until(std::unique_lock<std::mutex>& lock, std::atomic<int>& sleepers,
+                                     const Over& over) {
+  const auto look = [&] {
+    lock.unlock();
+    receive_now();
+    lock.lock();
+    return over();
+  };
+  if (over() || look()) return;
+  ++sleepers;
+  if (!look()) changed_.wait(lock, over);
+  --sleepers;
+}
+
 template <typename Done, typename Needs>
 std::chrono::steady_clock::duration FramedCommunicator::await(std::unique_lock<std::mutex>& lock,
                                                               const Done& done, const Needs& needs) {
@@ -77,7 +93,7 @@ std::chrono::steady_clock::duration FramedCommunicator::await(std::unique_lock<s
   Clock::duration waited{0};
   if (!over()) {
     const auto from = Clock::now();
-    changed_.wait(lock, over);
+    sleep_until(lock, waiting_, over);
     waited = Clock::now() - from;
   }
   const std::string who = "rank " + std::to_string(rank_) + " stopped waiting: ";
@@ -89,11 +105,6 @@ std::chrono::steady_clock::duration FramedCommunicator::await(std::unique_lock<s
 template <typename Done, typename Needs>
 void FramedCommunicator::await_collective(std::unique_lock<std::mutex>& lock, const Done& done,
                                           const Needs& needs) {
-  struct Waiting {
-    explicit Waiting(std::atomic<int>& count) : count(count) { ++count; }
-    ~Waiting() { --count; }
-    std::atomic<int>& count;
-  } waiting(waiting_);
   exposed_.fetch_add(nanoseconds(await(lock, done, needs)), std::memory_order_relaxed);
 }
 
@@ -110,7 +121,7 @@ Ticket FramedCommunicator::start(std::span<const float* const> parts, int64_t ro
     std::lock_guard lock(mutex_);
     started_ = ticket + 1;
   }
-  wake();
+  send_now();
   return ticket;
 }
 
@@ -150,7 +161,7 @@ void FramedCommunicator::gather_columns(const float* part, int64_t rows, int64_t
         lock, [&] { return taken_ == gathers_; }, [](int rank) { return rank == 0; });
     order(0, FrameKind::Columns, gathers_++, std::move(payload));
     lock.unlock();
-    return wake();
+    return send_now();
   }
   const auto place = [&](const uint8_t* from, const ColumnsHeader& header) {
     for (int64_t row = 0; row < rows; ++row) {
@@ -180,7 +191,7 @@ void FramedCommunicator::gather_columns(const float* part, int64_t rows, int64_t
   }
   ++gathers_;
   lock.unlock();
-  wake();
+  send_now();
 }
 
 void FramedCommunicator::barrier() {
@@ -188,7 +199,7 @@ void FramedCommunicator::barrier() {
   if (rank_ != 0) {
     order(0, FrameKind::Arrived, barriers_);
     lock.unlock();
-    wake();
+    send_now();
     lock.lock();
     await_collective(
         lock, [&] { return released_ > barriers_; }, [](int rank) { return rank == 0; });
@@ -207,7 +218,7 @@ void FramedCommunicator::barrier() {
   for (int rank = 1; rank < size_; ++rank) order(rank, FrameKind::Released, barriers_);
   ++barriers_;
   lock.unlock();
-  wake();
+  send_now();
 }
 
 void FramedCommunicator::all_gather(const void* mine, void* all, size_t bytes) {
@@ -220,7 +231,7 @@ void FramedCommunicator::all_gather(const void* mine, void* all, size_t bytes) {
     if (rank != rank_) order(rank, FrameKind::Record, all_gathers_, {own, own + bytes});
   }
   lock.unlock();
-  wake();
+  send_now();
   place(rank_, own);
   lock.lock();
   for (int rank = 0; rank < size_; ++rank) {
@@ -258,13 +269,13 @@ void FramedCommunicator::post(int rank, std::vector<uint8_t> message) {
     std::lock_guard lock(mutex_);
     order(rank, FrameKind::Message, 0, std::move(message));
   }
-  wake();
+  send_now();
 }
 
 std::optional<std::vector<uint8_t>> FramedCommunicator::receive(int rank) {
   std::unique_lock lock(mutex_);
   Peer& peer = peers_[static_cast<size_t>(rank)];
-  changed_.wait(lock, [&] { return !peer.messages.empty() || peer.left || !reason_.empty(); });
+  sleep_until(lock, receiving_, [&] { return !peer.messages.empty() || peer.left || !reason_.empty(); });
   if (peer.messages.empty()) {
     await(
         lock, [] { return true; }, [](int) { return false; });  // throws once the group is lost

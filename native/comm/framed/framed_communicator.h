@@ -1,7 +1,11 @@
 // Ranks in different processes, on different hosts: a connection to each other rank, and one thread that
-// speaks over all of them in frames, whatever carries these (tcp/, mpi/). That thread sleeps. On a host whose
+// answers for all of them in frames, whatever carries these (tcp/, mpi/). That thread sleeps. On a host whose
 // cores all compute it takes them only for as long as bytes are moved, so a slow link is hidden nearly whole;
 // one that polls would take a core from the compute (docs/multi-host.md has measurements).
+//
+// To wake it, and to be interrupted by it, costs a core more than to move a few bytes. So where a transport
+// is shared, a thread sends what it starts, and takes what it waits for, itself, as far as that goes without
+// waiting; between two ranks the other thread is only woken for what nobody is there to take.
 //
 // A rank that is lost is noticed by everyone within a second, whether anybody waits for it or not: every
 // connection carries a sign of life at least every `beat`, and `missed_beats` of silence end the group.
@@ -11,6 +15,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -87,8 +92,11 @@ class FramedCommunicator final : public Communicator, private FrameSink {
   bool alone() const { return size_ == 1; }
   Exchange& exchange(Ticket ticket) { return exchanges_in_flight_[ticket % kExchangeDepth]; }
 
-  // Compute threads: `lock` holds mutex_. Throws ERR_RANK_LOST when the group is lost, or when a rank that
-  // `needs` says it still needs has left. Returns how long it waited.
+  // Threads that need what another rank sends: `lock` holds mutex_. Returns once it is over().
+  template <typename Over>
+  void sleep_until(std::unique_lock<std::mutex>& lock, std::atomic<int>& sleepers, const Over& over);
+  // The same until it is done(). Throws ERR_RANK_LOST when the group is lost, or when a rank that `needs`
+  // says it still needs has left. Returns how long it waited.
   template <typename Done, typename Needs>
   Clock::duration await(std::unique_lock<std::mutex>& lock, const Done& done, const Needs& needs);
   // The same in a collective: what it waits is exposed.
@@ -97,18 +105,27 @@ class FramedCommunicator final : public Communicator, private FrameSink {
   void order(int rank, FrameKind kind, uint64_t number, std::vector<uint8_t> payload = {});
   void wake();
 
-  // The communication thread.
+  // What the communication thread does, done by a thread that would have to wake it: sends what was started
+  // and ordered, of which the rest is left to that one …
+  void send_now();
+  // … and takes what has come.
+  void receive_now();
+  template <typename Turn>
+  void take_turn(std::unique_lock<std::mutex> connections, const Turn& turn) noexcept;
+
+  // The communication thread. It holds connections_mutex_ while it is awake.
   void run() noexcept;
-  bool turn();  // false: it is over
+  bool turn(std::unique_lock<std::mutex>& connections);  // false: it is over
   void take_orders();
   void advance();
-  void listen();
+  void listen(std::unique_lock<std::mutex>& connections);
+  void choose_when_to_wake(Connection& connection);
   size_t due_from(int rank);  // bytes of the next part or sum; 0 when none is waited for
   Urgency urgency() const;
   void receive_from(int rank);
   void receive_rest(int lost_rank);
   void beat();
-  void say_farewell(FrameKind kind, const std::string& reason);
+  void say_farewell(FrameKind kind, const std::string& reason, std::unique_lock<std::mutex>& connections);
   uint8_t* place(int rank, const FrameHeader& header) override;
   void complete(int rank, const FrameHeader& header) override;
   template <typename Action>
@@ -133,18 +150,22 @@ class FramedCommunicator final : public Communicator, private FrameSink {
   uint64_t gathers_ = 0, barriers_ = 0, all_gathers_ = 0;
   std::vector<const float*> own_parts_[kExchangeDepth];  // where nothing is exchanged
 
-  // The communication thread's.
+  // Of the communication thread and of who takes a turn; guarded by connections_mutex_, which is locked
+  // before mutex_.
+  std::mutex connections_mutex_;
   std::vector<Exchange> exchanges_in_flight_;   // [kExchangeDepth]
   std::vector<int> silent_;                     // beats
   std::vector<std::vector<uint8_t>> columns_;   // [size]; rank 0's compute thread reads them
   std::vector<std::vector<uint8_t>> incoming_;  // [size]
   Ticket sent_ = 0, reduced_ = 0, finished_ = 0;
-  int at_ = rank_;  // whose connection it deals with: what it throws is about that rank
+  int at_ = rank_;              // whose connection is dealt with: what is thrown is about that rank
+  std::exception_ptr failure_;  // of another thread's turn, for the communication thread to deal with
+  bool over_ = false;
   Clock::time_point next_beat_;
 
   std::atomic<uint64_t> exposed_{0}, collective_{0}, exchanges_{0};
   std::atomic<bool> woken_{false};
-  std::atomic<int> waiting_{0};  // compute threads, for a collective
+  std::atomic<int> waiting_{0}, receiving_{0};  // threads that sleep, in a collective and in receive()
   std::mutex leave_mutex_;
   std::thread thread_;
 };

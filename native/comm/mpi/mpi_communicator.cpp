@@ -87,7 +87,8 @@ class MpiTransport final : public FrameTransport {
 
   bool settled() const override { return settled_; }
 
-  std::vector<int> wait(steady_clock::time_point until, Urgency urgency) override {
+  std::vector<int> wait(steady_clock::time_point until, Urgency urgency,
+                        std::unique_lock<std::mutex>&) override {
     if (!std::exchange(prepared_, true)) sleep_precisely();
     const auto [least, most] = pause_of(urgency);
     std::vector<int> ready;

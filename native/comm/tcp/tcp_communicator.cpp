@@ -39,8 +39,11 @@ class TcpTransport final : public FrameTransport {
   Connection* to(int rank) override { return connections_[static_cast<size_t>(rank)].get(); }
   void drop(int rank) override { connections_[static_cast<size_t>(rank)].reset(); }
 
+  bool shared() const override { return true; }
+
   // The kernel wakes this thread, so it does not matter how urgent it is.
-  std::vector<int> wait(steady_clock::time_point until, Urgency) override {
+  std::vector<int> wait(steady_clock::time_point until, Urgency,
+                        std::unique_lock<std::mutex>& connections) override {
     std::vector<pollfd> polled{{wake_reader_.get(), POLLIN, 0}};
     std::vector<int> ranks{-1};
     for (const auto& connection : connections_) {
@@ -51,8 +54,12 @@ class TcpTransport final : public FrameTransport {
     }
     const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
     const int timeout = static_cast<int>(std::max<int64_t>(0, left.count()));
-    if (poll(polled.data(), polled.size(), timeout) < 0 && errno != EINTR) {
-      throw Error("ERR_RANK_LOST", std::string("poll: ") + std::strerror(errno));
+    connections.unlock();
+    const int ready = poll(polled.data(), polled.size(), timeout);
+    const int error = errno;
+    connections.lock();
+    if (ready < 0 && error != EINTR) {
+      throw Error("ERR_RANK_LOST", std::string("poll: ") + std::strerror(error));
     }
     if (polled[0].revents != 0) {
       uint8_t bytes[64];

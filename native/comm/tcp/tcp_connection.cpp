@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <utility>
 
 #include "comm/tcp/socket.h"
@@ -15,13 +16,49 @@ namespace {
 
 constexpr int kReadsAtOnce = 64;  // then the others get their turn
 constexpr size_t kMostWaitedFor = 256 << 10;
+constexpr size_t kWindow = 4 * kMostWaitedFor;  // more comes while what was waited for is taken off
 constexpr size_t kWorthWaiting = 16 << 10;
 
 bool would_block(int error) {
   return error == EAGAIN || error == EWOULDBLOCK;
 }
 
+using std::chrono::steady_clock;
+using std::chrono::system_clock;
+
+#ifdef SO_TIMESTAMPNS
+void ask_for_stamps(int fd) {
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+}
+
+// Of the last packet that went into what recvmsg() gave.
+std::optional<system_clock::time_point> stamp_of(msghdr& message) {
+  const cmsghdr* control = CMSG_FIRSTHDR(&message);
+  if (control == nullptr || control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_TIMESTAMPNS) {
+    return std::nullopt;
+  }
+  timespec time{};
+  std::memcpy(&time, CMSG_DATA(control), sizeof time);
+  return system_clock::time_point(std::chrono::duration_cast<system_clock::duration>(
+      std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec)));
+}
+#else
+void ask_for_stamps(int) {}
+
+std::optional<system_clock::time_point> stamp_of(msghdr&) {
+  return std::nullopt;
+}
+#endif
+
 }  // namespace
+
+TcpConnection::TcpConnection(int rank, Descriptor socket, std::string name)
+    : Connection(rank, std::move(name)), socket_(std::move(socket)) {
+  ask_for_stamps(fd());
+  wake_at(kWindow);  // makes room for as much, which stays
+  wake_at(1);
+}
 
 void TcpConnection::send_some() {
   while (!outgoing_.empty()) {
@@ -47,9 +84,17 @@ void TcpConnection::send_some() {
 
 ssize_t TcpConnection::receive_into(uint8_t* data, size_t size) {
   for (;;) {
-    const ssize_t got = recv(fd(), data, size, MSG_DONTWAIT);
+    iovec piece{data, size};
+    alignas(cmsghdr) uint8_t control[CMSG_SPACE(sizeof(timespec))];
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    const ssize_t got = recvmsg(fd(), &message, MSG_DONTWAIT);
     if (got > 0) {
       heard_ = true;
+      stamp_ = stamp_of(message);
       return got;
     }
     if (got == 0) return -1;
@@ -81,11 +126,25 @@ bool TcpConnection::receive_some(FrameSink& sink) {
   return true;
 }
 
+// The clock that stamps is the one that people set: only how long ago it was counts.
+steady_clock::time_point TcpConnection::came() const {
+  const auto now = steady_clock::now();
+  if (!stamp_) return now;
+  const auto ago = system_clock::now() - *stamp_;
+  return ago > system_clock::duration::zero() ? now - ago : now;
+}
+
 void TcpConnection::wake_after(size_t due) {
   const bool within = have_ >= sizeof header_;
   size_t bytes = within ? sizeof header_ + header_.bytes - have_ : due > 0 ? sizeof header_ + due - have_ : 1;
-  bytes = std::min(bytes, kMostWaitedFor);
-  if (bytes < kWorthWaiting) bytes = 1;
+  wake_at(bytes < kWorthWaiting ? 1 : std::min(bytes, kMostWaitedFor));
+}
+
+void TcpConnection::wake_when_filling() {
+  wake_at(kMostWaitedFor);
+}
+
+void TcpConnection::wake_at(size_t bytes) {
   if (bytes == wake_after_) return;
   wake_after_ = bytes;
   const int value = static_cast<int>(bytes);
