@@ -10,12 +10,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
+#include <utility>
 
 #include "base/error.h"
+#include "worker/guardian.h"
 #include "worker/rendezvous.h"
 
 extern char** environ;
@@ -32,25 +30,6 @@ constexpr milliseconds kDrainPatience{100};
 
 std::string base_name(const std::string& path) {
   return path.substr(path.rfind('/') + 1);
-}
-
-// In the child, between fork and exec: nothing here may allocate.
-[[noreturn]] void become(char** arguments, char** environment, int output, pid_t parent) {
-  setsid();  // Ctrl-C is for the launcher's parent to handle
-#ifdef __linux__
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
-#endif
-  if (getppid() != parent) _exit(127);
-  for (int signal : {SIGINT, SIGPIPE, SIGTERM}) ::signal(signal, SIG_DFL);
-  const int null = open("/dev/null", O_RDONLY);
-  dup2(null, STDIN_FILENO);
-  dup2(output, STDOUT_FILENO);
-  dup2(output, STDERR_FILENO);
-  environ = environment;
-  execvp(arguments[0], arguments);
-  constexpr char kMessage[] = "cannot be run: it is not installed, or not on the path\n";
-  [[maybe_unused]] const ssize_t ignored = write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
-  _exit(127);
 }
 
 }  // namespace
@@ -71,10 +50,10 @@ LaunchedProgram::LaunchedProgram(const std::vector<std::string>& command, const 
   output_ = Descriptor(fds[0]);
   const Descriptor writer(fds[1]);
   for (int fd : fds) fcntl(fd, F_SETFD, FD_CLOEXEC);
-  const pid_t parent = getpid();
-  pid_ = fork();
-  if (pid_ == 0) become(arguments.data(), environment.data(), writer.get(), parent);
+  Guarded guarded = start_guarded(arguments.data(), environment.data(), writer.get());
+  pid_ = guarded.guardian;
   if (pid_ < 0) throw Error("ERR_NATIVE_LOAD", name_ + " could not be started: " + std::strerror(errno));
+  lifeline_ = std::move(guarded.lifeline);
   forwarder_ = std::thread([this] { forward(); });
 }
 
@@ -100,7 +79,6 @@ bool LaunchedProgram::ended(milliseconds patience) {
 void LaunchedProgram::end(milliseconds patience) {
   if (ended(patience)) return;
   kill(pid_, SIGTERM);
-  kill(pid_, SIGCONT);
   if (ended(kTermPatience)) return;
   kill(-pid_, SIGKILL);
   ended(kTermPatience);

@@ -15,7 +15,8 @@ namespace kraken {
 
 class LaunchedProgram {
  public:
-  // Throws ERR_NATIVE_LOAD when it cannot be started. It gets SIGTERM when the calling thread ends.
+  // Throws ERR_NATIVE_LOAD when it cannot be started. It does not outlive this process by long, whatever ends
+  // it.
   LaunchedProgram(const std::vector<std::string>& command, const std::string& rendezvous);
   ~LaunchedProgram();  // ends it
   LaunchedProgram(const LaunchedProgram&) = delete;
@@ -32,8 +33,8 @@ class LaunchedProgram {
   void forward();
 
   const std::string name_;
-  Descriptor output_;
-  pid_t pid_ = -1;
+  Descriptor output_, lifeline_;
+  pid_t pid_ = -1;  // of its guardian
   bool reaped_ = false;
   int status_ = 0;
   std::mutex mutex_;

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -116,6 +118,28 @@ TEST(Launcher, EndsTheProgramWithTheOtherSide) {
   }
   ASSERT_GT(pid, 0);
   EXPECT_TRUE(gone(pid));
+}
+
+// mpirun may not hear SIGTERM.
+TEST(Launcher, AProgramThatDoesNotListenOutlivesNobodyWhoIsKilled) {
+  const auto file = fresh("deaf");
+  const std::string script = "trap '' TERM; echo $$ > " + file.string() + "; while :; do sleep 0.1; done";
+  const pid_t launcher = fork();
+  if (launcher == 0) {
+    auto [node, worker] = make_socket_pair();
+    launch_ranks(std::move(worker), {"sh", "-c", script});
+    _exit(0);
+  }
+  const pid_t program = std::stoi("0" + line_of(file));
+  ASSERT_GT(program, 0);
+  kill(launcher, SIGKILL);
+  waitpid(launcher, nullptr, 0);
+  const auto from = std::chrono::steady_clock::now();
+  while (kill(program, 0) == 0 && std::chrono::steady_clock::now() - from < 20s) {
+    std::this_thread::sleep_for(10ms);
+  }
+  EXPECT_EQ(kill(program, 0), -1);
+  EXPECT_LT(std::chrono::steady_clock::now() - from, 10s);
 }
 
 TEST(Launcher, PassesFramesOnBothWaysAndSaysWhenTheRankIsLost) {
