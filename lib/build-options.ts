@@ -67,6 +67,8 @@ export interface BuildOptions {
   maxInputLength?: number | undefined;
   /** Of backend "tensorrt-llm": what score() and logits() need; prompts then take longer. Default false. */
   gatherContextLogits?: boolean | undefined;
+  /** Of backend "tensorrt-llm": GPUs of each node, if ranks run on several. Default 8. */
+  gpusPerNode?: number | undefined;
   /** Of backend "tensorrt": ranks that share a GPU. Default 1. */
   ranksPerDevice?: number | undefined;
   /** Aborting rejects with the signal's reason and leaves nothing behind. */
@@ -124,6 +126,7 @@ export const buildOptionNames: readonly (keyof BuildOptions)[] = [
   "maxStepTokens",
   "maxInputLength",
   "gatherContextLogits",
+  "gpusPerNode",
   "ranksPerDevice",
   "signal",
   "onProgress",

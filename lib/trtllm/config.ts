@@ -24,11 +24,14 @@ export interface TrtLlmLimits extends StepLimits {
   maxInputLength: number;
   /** Logits of every token of a prompt: score() and logits() need it, and prompts then take longer. */
   gatherContextLogits: boolean;
+  /** Rank r runs on GPU r modulo this of its node. */
+  gpusPerNode: number;
 }
 
 export interface TrtLlmLimitOptions {
   maxInputLength?: number | undefined;
   gatherContextLogits?: boolean | undefined;
+  gpusPerNode?: number | undefined;
 }
 
 /** The keys of config.json that are TensorRT-LLM's, and `kraken` for what our ranks need to know. */
@@ -102,6 +105,7 @@ export function trtllmLimits(options: TrtLlmLimitOptions, steps: StepLimits, dty
     ...steps,
     maxInputLength,
     gatherContextLogits: booleanOption("gatherContextLogits", options.gatherContextLogits, false),
+    gpusPerNode: integerOption("gpusPerNode", options.gpusPerNode, { min: 1, max: 64, fallback: 8 }),
   };
 }
 
@@ -126,7 +130,7 @@ export function checkTrtLlmBuild(options: {
 
 /** @throws ArgumentError ERR_OPTION for limits of its engines alone */
 export function checkNotTrtLlm(options: TrtLlmLimitOptions): void {
-  for (const name of ["maxInputLength", "gatherContextLogits"] as const) {
+  for (const name of ["maxInputLength", "gatherContextLogits", "gpusPerNode"] as const) {
     if (options[name] === undefined) continue;
     throw new ArgumentError("ERR_OPTION", `\`${name}\` is for backend "tensorrt-llm"`);
   }
@@ -192,7 +196,13 @@ export function trtllmConfig(
             ? "rope_gptj"
             : "rope_gpt_neox",
       ...(positions.kind === "rotary" && { rotary_embedding_dim: positions.dims }),
-      mapping: { world_size: ranks, tp_size: ranks, pp_size: 1, cp_size: 1, gpus_per_node: 8 },
+      mapping: {
+        world_size: ranks,
+        tp_size: ranks,
+        pp_size: 1,
+        cp_size: 1,
+        gpus_per_node: limits.gpusPerNode,
+      },
       quantization: { quant_algo: null, kv_cache_quant_algo: null },
     },
     build_config: {

@@ -141,14 +141,20 @@ describe("options", () => {
   }
 
   test("TensorRT-LLM's names for limits", async () => {
-    const { maxBatchSize, maxInputLength, maxPositions, maxStepTokens, gatherContextLogits } = await options(
+    const given = await options(
       ...["x", "--output", "y", "--max_batch_size", "32", "--max_input_len", "512", "--max_seq_len", "1024"],
-      ...["--max_num_tokens", "8192", "--gather_context_logits"],
+      ...["--max_num_tokens", "8192", "--gather_context_logits", "--gpus_per_node", "4"],
     );
-    assert.deepEqual(
-      [maxBatchSize, maxInputLength, maxPositions, maxStepTokens, gatherContextLogits],
-      [32, 512, 1024, 8192, true],
-    );
+    assert.deepEqual(given, {
+      checkpoint: "x",
+      output: "y",
+      maxBatchSize: 32,
+      maxInputLength: 512,
+      maxPositions: 1024,
+      maxStepTokens: 8192,
+      gatherContextLogits: true,
+      gpusPerNode: 4,
+    });
   });
 
   test("TensorRT-LLM's names for directories", async () => {

@@ -79,13 +79,14 @@ test("a dry run says what TensorRT-LLM will read, and needs nothing of it", asyn
 
 test("the manifest is TensorRT-LLM's config.json too, and the compiler finds its libraries", async () => {
   const output = join(root, "engine");
-  await build({ output, maxInputLength: 100, gatherContextLogits: true });
+  await build({ output, maxInputLength: 100, gatherContextLogits: true, gpusPerNode: 1 });
   const { trtllmMaxInput, gatherContextLogits, libraryPath, backend } = builds.at(-1)!;
   assert.deepEqual([backend, trtllmMaxInput, gatherContextLogits], ["tensorrt-llm", 100, true]);
   assert.equal(libraryPath.split(":")[0], join(root, "libs"));
   const manifest = await readManifest(output);
   assert.deepEqual([manifest.backend, manifest.version, manifest.ranks], ["tensorrt-llm", "1.2.1", 2]);
-  assert.equal(manifest.pretrained_config!.mapping.tp_size, 2);
+  const { tp_size, gpus_per_node } = manifest.pretrained_config!.mapping;
+  assert.deepEqual([tp_size, gpus_per_node], [2, 1]);
   assert.equal(manifest.build_config!.gather_context_logits, true);
   assert.equal(manifest.kraken!.plugins, 9); // what the plan has, whatever was expected
   assert.deepEqual(Object.keys(manifest.files), ["rank0.engine", "rank1.engine"]);

@@ -151,6 +151,7 @@ test("limits fit each other, and what cannot be is refused", () => {
     maxSequenceLength: 1024,
     maxInputLength: 512,
     gatherContextLogits: false,
+    gpusPerNode: 8,
   });
   assert.equal(trtllmLimits({}, steps, "bfloat16").maxInputLength, 1023);
   assert.throws(
@@ -158,6 +159,7 @@ test("limits fit each other, and what cannot be is refused", () => {
     /must be less than the longest sequence/,
   );
   assert.throws(() => trtllmLimits({ maxInputLength: 0 }, steps, "bfloat16"), { code: "ERR_OPTION" });
+  assert.throws(() => trtllmLimits({ gpusPerNode: 0 }, steps, "bfloat16"), { code: "ERR_OPTION" });
   // Without its kernels for whole prompts it cannot compute one in chunks.
   const few = stepLimits({ maxStepTokens: 256 }, 1024);
   assert.equal(trtllmLimits({}, few, "bfloat16").maxInputLength, 1023);
@@ -169,4 +171,5 @@ test("limits fit each other, and what cannot be is refused", () => {
   assert.throws(() => checkTrtLlmBuild({ dtype: "int8", communication: undefined }), { code: "ERR_OPTION" });
   assert.throws(() => checkTrtLlmBuild({ dtype: "bfloat16", communication: "none" }), { code: "ERR_OPTION" });
   assert.throws(() => checkNotTrtLlm({ gatherContextLogits: true }), { code: "ERR_OPTION" });
+  assert.throws(() => checkNotTrtLlm({ gpusPerNode: 4 }), { code: "ERR_OPTION" });
 });

@@ -42,6 +42,7 @@ interface Flags {
   maxStepTokens?: number;
   maxInputLen?: number;
   gatherContextLogits?: true;
+  gpusPerNode?: number;
   ranksPerDevice?: number;
   random?: string;
   seed?: number;
@@ -100,6 +101,11 @@ export function addBuild(program: Command, context: Context): void {
   });
   addFlag(command, "--gather-context-logits", "tensorrt-llm: what score() needs; prompts take longer", {
     aliases: ["--gather_context_logits"],
+    env: false,
+  });
+  addFlag(command, "--gpus-per-node <n>", "tensorrt-llm: GPUs of each of several nodes (default: 8)", {
+    parse: integer,
+    aliases: ["--gpus_per_node"],
     env: false,
   });
   addFlag(command, "--max-batch-size <n>", "tensorrt: most sequences at the same time (default: 8)", {

@@ -58,7 +58,8 @@ void choose_device(int rank, int per_node) {
       function<int(void*)>(driver, "cuCtxSetCurrent", help)(context) == 0;
   if (!chosen) {
     unavailable("this machine has no GPU " + std::to_string(rank % per_node) + " for rank " +
-                std::to_string(rank));
+                std::to_string(rank) + " of an engine for nodes of " + std::to_string(per_node) +
+                ": build it with --gpus-per-node");
   }
 }
 
