@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kReadsAtOnce = 64;  // then the others get their turn
 constexpr size_t kMostWaitedFor = 256 << 10;
-constexpr size_t kWindow = 4 * kMostWaitedFor;  // more comes while what was waited for is taken off
+constexpr size_t kWindow = 4 << 20;  // more comes while what has come is taken off
 constexpr size_t kWorthWaiting = 16 << 10;
 
 bool would_block(int error) {
@@ -141,7 +141,7 @@ void TcpConnection::wake_after(size_t due) {
 }
 
 void TcpConnection::wake_when_filling() {
-  wake_at(kMostWaitedFor);
+  wake_at(kWindow / 4);
 }
 
 void TcpConnection::wake_at(size_t bytes) {
