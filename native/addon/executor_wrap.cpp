@@ -36,12 +36,12 @@ ExecutorOptions to_options(const Napi::Object& object) {
   options.profile = bool_field(object, "profile");
   options.ranks_per_device = int_field(object, "ranksPerDevice");
   options.backend_config = string_field(object, "backendConfig");
-  options.hosts = strings_field(object, "hosts");
-  if (options.hosts.empty()) return options;
-  options.launch_agent = strings_field(object, "launchAgent");
-  options.secret = string_field(object, "secret");
   options.exchange_dtype = parse_dtype(string_field(object, "exchangeDtype"));
   options.verify = bool_field(object, "verify");
+  options.hosts = strings_field(object, "hosts");
+  if (options.hosts.empty()) return options;  // under mpirun they are MPI's
+  options.launch_agent = strings_field(object, "launchAgent");
+  options.secret = string_field(object, "secret");
   options.start_seconds = number_field(object, "startSeconds");
   options.worker_path = find_worker().path;
   return options;
