@@ -126,7 +126,7 @@ function variantsOf(contenders: readonly Contender[], ranks: number, settings: S
     contenders.map(({ directory, ...rest }): Variant => {
       const split =
         role === "one-rank"
-          ? { ranks: 1, threadsPerRank: ranksHere * threadsPerRank }
+          ? { ranks: 1, threadsPerRank: Math.min(ranksHere * threadsPerRank, settings.threads) }
           : { ranks, threadsPerRank };
       return { ...rest, ...(given && directory !== undefined && { directory }), role, ...split };
     });

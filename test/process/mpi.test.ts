@@ -57,6 +57,26 @@ describe("under mpirun", { skip }, () => {
     });
   }
 
+  test("sums travel in the type that was asked for: the same numbers as over TCP", async () => {
+    const engine = join(work, "bfloat16");
+    await buildEngine({ random: "kraken-tiny-2way", output: engine, ranks: 2, dtype: "bfloat16" });
+    const args = ["score", engine, "--tokens", "1,2,3,4,5,6", "--threads-per-rank", "1", "--json"];
+    const scores = async (command: string[]) => {
+      const { code, stdout, stderr } = await run(command);
+      assert.equal(code, 0, stderr);
+      return (JSON.parse(stdout) as { logprobs: (number | null)[] }).logprobs;
+    };
+    const seen = [];
+    for (const type of ["bfloat16", "float32"]) {
+      const given = [...args, "--exchange-dtype", type];
+      const overTcp = await scores(kraken(...given, "--hosts", "localhost,localhost"));
+      assert.deepEqual(await scores(mpirun(2, ...given)), overTcp, type);
+      seen.push(overTcp);
+    }
+    assert.notDeepEqual(seen[0], seen[1]);
+    assert.deepEqual(await scores(mpirun(2, ...args)), seen[0]); // unless asked, the engine's
+  });
+
   test("several engines share the ranks, and are checked and timed", async () => {
     const args = [
       "--context",
