@@ -175,7 +175,7 @@ Urgency FramedCommunicator::urgency() const {
     const Connection* connection = transport_->to(rank);
     if (connection != nullptr && connection->unsent()) return Urgency::Hidden;
   }
-  return Urgency::Idle;
+  return receiving_ > 0 ? Urgency::Idle : Urgency::None;
 }
 
 // Among more than two ranks, others wait for this one's share of the sum before anybody here does.

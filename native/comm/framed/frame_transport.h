@@ -11,7 +11,8 @@ namespace kraken {
 
 // How much the ranks gain when something that comes is seen at once.
 enum class Urgency {
-  Idle,    // nothing is under way
+  None,    // nobody here wants anything
+  Idle,    // somebody waits for what another rank may say some time
   Hidden,  // an exchange is, while this rank computes
   Waited,  // a compute thread of this rank waits for it, so its core is free
 };

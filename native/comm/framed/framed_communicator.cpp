@@ -75,6 +75,7 @@ void FramedCommunicator::sleep_until(std::unique_lock<std::mutex>& lock, std::at
   };
   if (over() || look()) return;
   ++sleepers;
+  if (!alone() && !transport_->shared()) wake();  // it is more urgent now
   if (!look()) changed_.wait(lock, over);
   --sleepers;
 }

@@ -33,6 +33,8 @@ Pause pause_of(Urgency urgency) {
       return {50us, 100us};
     case Urgency::Idle:
       return {50us, 2000us};
+    case Urgency::None:
+      return {50us, 20'000us};
   }
   return {};
 }
