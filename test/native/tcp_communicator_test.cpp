@@ -165,6 +165,26 @@ TEST(TcpCommunicator, NobodyIsWokenForWhatIsFetched) {
   EXPECT_LT(after - before, kExchanges / 2);
 }
 
+// Whoever takes what comes also sends on what others wait for: nothing is left until somebody looks again.
+TEST(TcpCommunicator, NobodyWaitsForABeat) {
+  for (const int ranks : {2, 3, 4}) {
+    FramedGroup group = make_tcp_group(ranks, {.beat = 60s});
+    const auto from = steady_clock::now();
+    test::on_all_ranks(group, [&](Communicator& c) {
+      const std::vector<float> values(30'000, 1.0f);
+      const float* part = values.data();
+      uint32_t random = static_cast<uint32_t>(c.rank()) + 1;
+      for (int i = 0; i < 1000; ++i) {
+        const Ticket ticket = c.start({&part, 1}, 1, 30'000);
+        random = random * 1664525 + 1013904223;
+        if (random >> 31 != 0) std::this_thread::sleep_for(std::chrono::microseconds(random >> 22));
+        EXPECT_EQ(test::sum_at(c.wait(ticket).sum, 29'999), static_cast<float>(ranks));
+      }
+    });
+    EXPECT_LT(steady_clock::now() - from, 50s) << ranks;
+  }
+}
+
 TEST(TcpCommunicator, WhatCannotBeEndsTheGroup) {
   const auto frame = [](FrameHeader header) {
     std::vector<uint8_t> bytes(sizeof header + std::min<uint32_t>(header.bytes, 64));

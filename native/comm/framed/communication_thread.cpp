@@ -73,16 +73,21 @@ bool FramedCommunicator::turn(std::unique_lock<std::mutex>& connections) {
 template <typename Turn>
 void FramedCommunicator::take_turn(std::unique_lock<std::mutex> connections, const Turn& turn) noexcept {
   if (over_ || failure_) return;
+  bool unsent = false;
   try {
     turn();
     advance();
-    for_each_connection([this](Connection& connection) { choose_when_to_wake(connection); });
+    for_each_connection([&](Connection& connection) {
+      connection.send_some();
+      unsent = unsent || connection.unsent();
+      choose_when_to_wake(connection);
+    });
   } catch (...) {
     failure_ = std::current_exception();
   }
-  const bool failed = failure_ != nullptr;
+  const bool left = unsent || failure_;
   connections.unlock();
-  if (failed) wake();
+  if (left) wake();
 }
 
 void FramedCommunicator::send_now() {
@@ -90,22 +95,14 @@ void FramedCommunicator::send_now() {
   std::unique_lock connections(connections_mutex_, std::defer_lock);
   // Whoever has them may have looked for orders already.
   if (!transport_->shared() || !connections.try_lock()) return wake();
-  bool unsent = false;
-  take_turn(std::move(connections), [&] {
-    take_orders();
-    for_each_connection([&](Connection& connection) {
-      connection.send_some();
-      unsent = unsent || connection.unsent();
-    });
-  });
-  if (unsent) wake();
+  take_turn(std::move(connections), [this] { take_orders(); });
 }
 
 void FramedCommunicator::receive_now() {
   if (alone() || !transport_->shared()) return;
   // That one is closed wakes the communication thread in any case.
   take_turn(std::unique_lock(connections_mutex_),
-            [&] { for_each_connection([&](Connection& from) { from.receive_some(*this); }); });
+            [this] { for_each_connection([this](Connection& from) { from.receive_some(*this); }); });
 }
 
 void FramedCommunicator::take_orders() {

@@ -106,10 +106,11 @@ class FramedCommunicator final : public Communicator, private FrameSink {
   void wake();
 
   // What the communication thread does, done by a thread that would have to wake it: sends what was started
-  // and ordered, of which the rest is left to that one …
+  // and ordered …
   void send_now();
   // … and takes what has come.
   void receive_now();
+  // Does so, and sends what follows from it; what doesn't fit is left to the communication thread.
   template <typename Turn>
   void take_turn(std::unique_lock<std::mutex> connections, const Turn& turn) noexcept;
 
