@@ -76,7 +76,6 @@ void FramedCommunicator::take_turn(std::unique_lock<std::mutex> connections, con
   bool unsent = false;
   try {
     turn();
-    advance();
     for_each_connection([&](Connection& connection) {
       connection.send_some();
       unsent = unsent || connection.unsent();
@@ -101,8 +100,10 @@ void FramedCommunicator::send_now() {
 void FramedCommunicator::receive_now() {
   if (alone() || !transport_->shared()) return;
   // That one is closed wakes the communication thread in any case.
-  take_turn(std::unique_lock(connections_mutex_),
-            [this] { for_each_connection([this](Connection& from) { from.receive_some(*this); }); });
+  take_turn(std::unique_lock(connections_mutex_), [this] {
+    for_each_connection([this](Connection& from) { from.receive_some(*this); });
+    advance();
+  });
 }
 
 void FramedCommunicator::take_orders() {
@@ -291,10 +292,8 @@ uint8_t* FramedCommunicator::place(int rank, const FrameHeader& header) {
 
 void FramedCommunicator::complete(int rank, const FrameHeader& header) {
   const auto index = static_cast<size_t>(rank);
-  if (header.bytes == 0 && (header.kind == FrameKind::Part || header.kind == FrameKind::Sum)) {
-    place(rank, header);  // an empty share
-  }
   if (header.kind == FrameKind::Part || header.kind == FrameKind::Sum) {
+    if (header.bytes == 0) place(rank, header);  // an empty share
     exchange(header.number).came(transport_->to(rank)->came());
   }
   if (header.kind == FrameKind::Sum) exchange(header.number).sum_came(rank);
